@@ -1,0 +1,52 @@
+/*
+ * The soft deadline. The front marks the slot and has the worker signalled; PHP ends the script at its next
+ * interrupt check with a fatal error of its own, so shutdown functions and destructors still run.
+ *
+ * A real-time signal, because zend-signals defers the usual ones while PHP is inside its own critical
+ * sections. No SA_RESTART: a script that sleeps or waits must come back to the VM.
+ */
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <signal.h>
+
+static void (*next_interrupt)(zend_execute_data *execute_data);
+
+static bool is_due(const struct request *request)
+{
+    return request != NULL && atomic_load_explicit(&request->slot->flags, memory_order_relaxed) & PHPRUN_DEADLINE;
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    /* The worker may be at another request by now: the mark in the slot decides. */
+    if (is_due(current_request())) {
+        zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
+    }
+}
+
+static void on_interrupt(zend_execute_data *execute_data)
+{
+    struct request *request = current_request();
+    if (is_due(request) && !request->timed_out) {
+        request->timed_out = true;
+        zend_error_noreturn(E_ERROR, "Maximum request time exceeded (timeout_ms of pool \"%s\")", phprun_pool_name);
+    }
+    if (next_interrupt != NULL) {
+        next_interrupt(execute_data);
+    }
+}
+
+void deadline_startup(void)
+{
+    next_interrupt = zend_interrupt_function;
+    zend_interrupt_function = on_interrupt;
+}
+
+void deadline_worker_startup(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(PHPRUN_DEADLINE_SIGNAL, &action, NULL);
+}

@@ -1,0 +1,151 @@
+/* The functions phprun gives to scripts, and its section in phpinfo(). */
+#include "shim.h"
+
+#include <ext/standard/head.h>
+#include <ext/standard/info.h>
+#include <string.h>
+
+ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_bool, 0, 0, _IS_BOOL, 0)
+ZEND_END_ARG_INFO()
+
+ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_array, 0, 0, IS_ARRAY, 0)
+ZEND_END_ARG_INFO()
+
+/* Sends the response and lets the script go on. False when it has been sent already. */
+PHP_FUNCTION(phprun_finish_request)
+{
+    ZEND_PARSE_PARAMETERS_NONE();
+    struct request *request = current_request();
+    if (request == NULL || request->finished) {
+        RETURN_FALSE;
+    }
+    php_output_end_all();
+    php_header();
+    request_finish(request, PHPRUN_RESPONDED);
+    RETURN_TRUE;
+}
+
+/* HTTP_ACCEPT_LANGUAGE → Accept-Language, as php-fpm spells it. */
+static void add_request_header(zval *array, const char *name, const char *value)
+{
+    const size_t length = strlen(name);
+    zend_string *pretty = zend_string_alloc(length, 0);
+    bool start = true;
+    for (size_t i = 0; i < length; i++) {
+        const char c = name[i];
+        ZSTR_VAL(pretty)[i] = c == '_' ? '-' : (start || c < 'A' || c > 'Z') ? c : (char)(c + ('a' - 'A'));
+        start = c == '_';
+    }
+    ZSTR_VAL(pretty)[length] = '\0';
+    zval entry;
+    ZVAL_STRING(&entry, value);
+    zend_symtable_update(Z_ARRVAL_P(array), pretty, &entry);
+    zend_string_release(pretty);
+}
+
+static void add_if_header(zval *array, const char *name, const char *value)
+{
+    if (strncmp(name, "HTTP_", 5) == 0) {
+        add_request_header(array, name + 5, value);
+    }
+}
+
+PHP_FUNCTION(apache_request_headers)
+{
+    ZEND_PARSE_PARAMETERS_NONE();
+    array_init(return_value);
+    const struct request *request = current_request();
+    if (request == NULL) {
+        return;
+    }
+    for (int field = 0; field < FIELD_COUNT; field++) {
+        const char *name = phprun_field_names[field];
+        const char *value = request->fields[field];
+        if (*value == '\0') {
+            continue;
+        }
+        if (field == FIELD_CONTENT_TYPE || field == FIELD_CONTENT_LENGTH) {
+            add_request_header(return_value, name, value);
+        } else {
+            add_if_header(return_value, name, value);
+        }
+    }
+    for (const char *at = request->pairs; at < request->pairs_end;) {
+        const char *value = at + strlen(at) + 1;
+        add_if_header(return_value, at, value);
+        at = value + strlen(value) + 1;
+    }
+}
+
+static void add_response_header(void *data, void *array)
+{
+    const sapi_header_struct *header = data;
+    const char *colon = memchr(header->header, ':', header->header_len);
+    if (colon == NULL) {
+        return;
+    }
+    const char *value = colon + 1;
+    while (*value == ' ' || *value == '\t') {
+        value++;
+    }
+    zval entry;
+    ZVAL_STRING(&entry, value);
+    zend_symtable_str_update(Z_ARRVAL_P((zval *)array), header->header, (size_t)(colon - header->header), &entry);
+}
+
+PHP_FUNCTION(apache_response_headers)
+{
+    ZEND_PARSE_PARAMETERS_NONE();
+    array_init(return_value);
+    zend_llist_apply_with_argument(&SG(sapi_headers).headers, add_response_header, return_value);
+}
+
+static const zend_function_entry functions[] = {
+    ZEND_NAMED_FE(phprun_finish_request, ZEND_FN(phprun_finish_request), arginfo_bool)
+    ZEND_NAMED_FE(fastcgi_finish_request, ZEND_FN(phprun_finish_request), arginfo_bool)
+    ZEND_NAMED_FE(apache_request_headers, ZEND_FN(apache_request_headers), arginfo_array)
+    ZEND_NAMED_FE(getallheaders, ZEND_FN(apache_request_headers), arginfo_array)
+    ZEND_NAMED_FE(apache_response_headers, ZEND_FN(apache_response_headers), arginfo_array)
+    ZEND_FE_END
+};
+
+static PHP_MINFO_FUNCTION(phprun)
+{
+    (void)zend_module;
+    php_info_print_table_start();
+    php_info_print_table_row(2, "phprun", "enabled");
+    php_info_print_table_row(2, "Pool", phprun_pool_name);
+    const struct request *request = current_request();
+    if (request != NULL) {
+        struct phprun_worker *record = &request->worker->pool->workers[request->worker->number];
+        char text[32];
+        snprintf(text, sizeof text, "%u", request->worker->number);
+        php_info_print_table_row(2, "Worker", text);
+        snprintf(text, sizeof text, "%u", record->generation);
+        php_info_print_table_row(2, "Generation", text);
+        snprintf(text, sizeof text, ZEND_ULONG_FMT, (zend_ulong)atomic_load(&record->requests));
+        php_info_print_table_row(2, "Requests served", text);
+    }
+    php_info_print_table_row(2, "Mode", "classic");
+    php_info_print_table_row(2, "Isolation", "process");
+    php_info_print_table_end();
+}
+
+/* In module start-up and not after it: opcache takes over the table of interned strings in between. */
+static PHP_MINIT_FUNCTION(phprun)
+{
+    (void)type, (void)module_number;
+    variables_startup();
+    deadline_startup();
+    return SUCCESS;
+}
+
+zend_module_entry phprun_module = {
+    STANDARD_MODULE_HEADER,
+    .name = "phprun",
+    .functions = functions,
+    .module_startup_func = PHP_MINIT(phprun),
+    .info_func = PHP_MINFO(phprun),
+    .version = PHP_VERSION,
+    STANDARD_MODULE_PROPERTIES,
+};

@@ -1,0 +1,303 @@
+/*
+ * The fork server. Which worker to start or end, and when, is decided in the front; here it is done.
+ *
+ * Commands come on the control socket as three uint32: kind, worker, argument.
+ * Events go back as four uint32: kind, worker, pid, argument. The kinds are those of src/pool/messages.ts.
+ */
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum command_kind { COMMAND_SPAWN = 1, COMMAND_SIGNAL = 2, COMMAND_END = 3 };
+enum event_kind { EVENT_SPAWNED = 1, EVENT_SPAWN_FAILED = 2, EVENT_EXITED = 3 };
+
+struct command {
+    uint32_t kind, worker, argument;
+};
+
+struct host {
+    struct phprun_pool *pool;
+    int control_fd, wake_fd, spool_fd, log_fd, children_fd;
+    pid_t pids[PHPRUN_MAX_WORKERS]; /* 0: not running */
+    uint32_t running;
+    char pending[sizeof(struct command)]; /* part of a command that has not arrived whole */
+    size_t pending_bytes;
+};
+
+static void send_event(const struct host *host, enum event_kind kind, uint32_t worker, pid_t pid, uint32_t argument)
+{
+    const uint32_t event[4] = {kind, worker, (uint32_t)pid, argument};
+    const char *at = (const char *)event;
+    size_t left = sizeof event;
+    while (left > 0) {
+        const ssize_t sent = send(host->control_fd, at, left, MSG_NOSIGNAL);
+        if (sent > 0) {
+            at += sent;
+            left -= (size_t)sent;
+        } else if (sent < 0 && errno == EAGAIN) {
+            struct pollfd room = {.fd = host->control_fd, .events = POLLOUT};
+            poll(&room, 1, -1);
+        } else if (sent < 0 && errno != EINTR) {
+            return; /* the front is gone; the loop will see it */
+        }
+    }
+}
+
+/* ---- in the child ---------------------------------------------------------------------------- */
+
+static void reset_signals(void)
+{
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++) {
+        sigaction(number, &standard, NULL);
+    }
+    /* As in php-fpm: a peer that hangs up is an error return for the script, not its end. */
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* Bun's alternate stack belongs to a thread that does not exist here. */
+    stack_t off = {.ss_flags = SS_DISABLE};
+    sigaltstack(&off, NULL);
+}
+
+static int compare_descriptors(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* Closes every descriptor but 0–2 and those kept: above all the listening socket and other workers' ends. */
+static void close_all_but(int *kept, size_t count)
+{
+    qsort(kept, count, sizeof *kept, compare_descriptors);
+    unsigned int first = 3;
+    for (size_t i = 0; i < count; i++) {
+        if (kept[i] < (int)first) {
+            continue;
+        }
+        if ((unsigned int)kept[i] > first) {
+            close_range(first, (unsigned int)kept[i] - 1, 0);
+        }
+        first = (unsigned int)kept[i] + 1;
+    }
+    close_range(first, ~0u, 0);
+}
+
+/* Runs before any exit handler registered earlier (Bun's), none of which may run in a worker. */
+static void leave_at_once(int status, void *unused)
+{
+    (void)unused;
+    _exit(status);
+}
+
+static void become_child(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(0); /* the host died before the line above */
+    }
+    on_exit(leave_at_once, NULL);
+    reset_signals();
+}
+
+static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number, pid_t parent)
+{
+    static struct worker worker;
+    worker = (struct worker){.pool = host->pool, .number = number, .spool_fd = host->spool_fd};
+    become_child(parent);
+    int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
+    close_all_but(kept, sizeof kept / sizeof kept[0]);
+    host->pool->wake_fd = host->wake_fd;
+    char name[16];
+    snprintf(name, sizeof name, "phprun/%u", number);
+    prctl(PR_SET_NAME, name);
+    log_as_worker(&worker);
+    deadline_worker_startup();
+    worker_main(&worker);
+}
+
+/* ---- in the host ----------------------------------------------------------------------------- */
+
+static void spawn(struct host *host, uint32_t number, uint32_t generation)
+{
+    if (number >= host->pool->header->worker_count || host->pids[number] != 0) {
+        send_event(host, EVENT_SPAWN_FAILED, number, 0, EINVAL);
+        return;
+    }
+    phprun_worker_prepare(host->pool, number, generation);
+    const pid_t parent = getpid();
+    const pid_t pid = fork();
+    if (pid == 0) {
+        become_worker(host, number, parent);
+    }
+    if (pid < 0) {
+        send_event(host, EVENT_SPAWN_FAILED, number, 0, (uint32_t)errno);
+        return;
+    }
+    host->pids[number] = pid;
+    host->running++;
+    send_event(host, EVENT_SPAWNED, number, pid, generation);
+}
+
+/* The host is the parent, so a pid it has not reaped cannot have become somebody else's. */
+static void signal_worker(const struct host *host, uint32_t number, uint32_t signal_number)
+{
+    if (number < PHPRUN_MAX_WORKERS && host->pids[number] != 0) {
+        kill(host->pids[number], signal_number == 0 ? PHPRUN_DEADLINE_SIGNAL : (int)signal_number);
+    }
+}
+
+static void reap(struct host *host)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
+            if (host->pids[number] == pid) {
+                host->pids[number] = 0;
+                host->running--;
+                send_event(host, EVENT_EXITED, number, pid, (uint32_t)status);
+                break;
+            }
+        }
+    }
+}
+
+/* Returns false when the control socket has closed or END has come. */
+static bool read_commands(struct host *host)
+{
+    for (;;) {
+        const ssize_t got = recv(host->control_fd, host->pending + host->pending_bytes,
+                                 sizeof host->pending - host->pending_bytes, MSG_DONTWAIT);
+        if (got < 0) {
+            return errno == EAGAIN || errno == EINTR;
+        }
+        if (got == 0) {
+            return false;
+        }
+        host->pending_bytes += (size_t)got;
+        if (host->pending_bytes < sizeof host->pending) {
+            continue;
+        }
+        struct command command;
+        memcpy(&command, host->pending, sizeof command);
+        host->pending_bytes = 0;
+        switch (command.kind) {
+        case COMMAND_SPAWN:
+            spawn(host, command.worker, command.argument);
+            break;
+        case COMMAND_SIGNAL:
+            signal_worker(host, command.worker, command.argument);
+            break;
+        default:
+            return false;
+        }
+    }
+}
+
+static void end_workers(struct host *host)
+{
+    for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
+        if (host->pids[number] != 0) {
+            kill(host->pids[number], SIGKILL);
+        }
+    }
+    while (host->running > 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR)) {
+        host->running--;
+    }
+}
+
+static int children_descriptor(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    /* The terminal's and the service manager's signals are for the front to answer. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+        return -1;
+    }
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd)
+{
+    struct host *host = calloc(1, sizeof *host);
+    if (host == NULL) {
+        return -ENOMEM;
+    }
+    host->control_fd = control_fd;
+    host->wake_fd = wake_fd;
+    host->spool_fd = spool_fd;
+    host->log_fd = log_descriptor();
+    host->pool = phprun_pool_map(pool_fd);
+    if (host->pool == NULL) {
+        return -errno;
+    }
+    host->children_fd = children_descriptor();
+    if (host->children_fd < 0) {
+        return -errno;
+    }
+    for (;;) {
+        struct pollfd news[] = {{.fd = control_fd, .events = POLLIN}, {.fd = host->children_fd, .events = POLLIN}};
+        if (poll(news, 2, -1) < 0 && errno != EINTR) {
+            break;
+        }
+        if (news[1].revents != 0) {
+            struct signalfd_siginfo info;
+            while (read(host->children_fd, &info, sizeof info) > 0) {
+            }
+            reap(host);
+        }
+        if (news[0].revents != 0 && !read_commands(host)) {
+            break;
+        }
+    }
+    end_workers(host);
+    return 0;
+}
+
+int32_t phprun_php_evaluate(const char *code, char *out, uint32_t cap)
+{
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
+        return -errno;
+    }
+    const pid_t parent = getpid();
+    const pid_t pid = fork();
+    if (pid < 0) {
+        return -errno;
+    }
+    if (pid == 0) {
+        become_child(parent);
+        evaluate_to(code, pipe_fds[1]);
+    }
+    close(pipe_fds[1]);
+    uint32_t length = 0;
+    ssize_t got;
+    while ((got = read(pipe_fds[0], out + length, cap - length)) > 0 || (got < 0 && errno == EINTR)) {
+        length += got > 0 ? (uint32_t)got : 0;
+    }
+    close(pipe_fds[0]);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? (int32_t)length : -EIO;
+}

@@ -1,0 +1,119 @@
+/*
+ * Log records to the front, on a channel of their own (a unix stream socket):
+ *
+ *   u32 length of the rest | u16 level | u16 more (1: the text goes on in the next record of this worker)
+ *   u32 worker (PHPRUN_NONE: the host) | u32 request | u16 script length | script | text
+ *
+ * A record is at most 4096 bytes and goes out in one send, so records of several workers do not mix.
+ */
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <syslog.h>
+
+#define RECORD_BYTES 4096
+#define SCRIPT_BYTES 1024
+/* How long a worker waits for a front that does not read. After that the record is dropped and counted. */
+#define LOG_PATIENCE_MS 100
+
+struct record {
+    uint32_t length;
+    uint16_t level;
+    uint16_t more;
+    uint32_t worker;
+    uint32_t request;
+    uint16_t script_length;
+    char bytes[RECORD_BYTES - 18];
+} __attribute__((packed));
+
+static int log_fd = -1;
+static struct worker *self;
+
+void log_startup(int fd)
+{
+    log_fd = fd;
+}
+
+int log_descriptor(void)
+{
+    return log_fd;
+}
+
+void log_as_worker(struct worker *worker)
+{
+    self = worker;
+}
+
+static void send_record(const struct record *record)
+{
+    const size_t size = record->length + sizeof record->length;
+    for (;;) {
+        if (send(log_fd, record, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size) {
+            return;
+        }
+        if (errno == EINTR) {
+            continue;
+        }
+        struct pollfd room = {.fd = log_fd, .events = POLLOUT};
+        if (errno != EAGAIN || poll(&room, 1, LOG_PATIENCE_MS) <= 0) {
+            break;
+        }
+    }
+    if (self != NULL) {
+        atomic_fetch_add(&self->pool->workers[self->number].dropped_logs, 1);
+    }
+}
+
+static void log_bytes(enum log_level level, const char *text, size_t length)
+{
+    const struct request *request = current_request();
+    const char *script = request != NULL ? request->fields[FIELD_SCRIPT_FILENAME] : "";
+    size_t script_length = strlen(script);
+    if (script_length > SCRIPT_BYTES) {
+        script_length = SCRIPT_BYTES;
+    }
+    struct record record = {
+        .level = (uint16_t)level,
+        .worker = self != NULL ? self->number : PHPRUN_NONE,
+        .request = request != NULL ? request->slot->id : 0,
+        .script_length = (uint16_t)script_length,
+    };
+    memcpy(record.bytes, script, script_length);
+    const size_t room = sizeof record.bytes - script_length;
+    do {
+        const size_t part = length < room ? length : room;
+        memcpy(record.bytes + script_length, text, part);
+        record.more = part < length;
+        record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + script_length + part);
+        send_record(&record);
+        text += part;
+        length -= part;
+    } while (length > 0);
+}
+
+void log_text(enum log_level level, const char *format, ...)
+{
+    char text[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    /* PHP's own vsnprintf: ap_php_vsnprintf is what its headers map the name to. */
+    const int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length > 0) {
+        log_bytes(level, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
+    }
+}
+
+void log_message(const char *message, int syslog_type)
+{
+    const enum log_level level = syslog_type <= LOG_ERR       ? LOG_LEVEL_ERROR
+                                 : syslog_type <= LOG_WARNING ? LOG_LEVEL_WARN
+                                 : syslog_type <= LOG_INFO    ? LOG_LEVEL_INFO
+                                                              : LOG_LEVEL_DEBUG;
+    log_bytes(level, message, strlen(message));
+}

@@ -1,0 +1,73 @@
+/*
+ * What a host calls: PHP brought up once by libphp, then a fork server whose children serve requests.
+ *
+ * The shim does not link libphp. The host opens the chosen libphp for the whole process first
+ * (phprun_open_global), so one build of the shim serves any libphp of the same API number.
+ */
+#ifndef PHPRUN_PHP_H
+#define PHPRUN_PHP_H
+
+#include "../transport/transport.h"
+
+/* Grows with every change of a signature or of the request block; ffi/library.ts compares it at load. */
+#define PHPRUN_PHP_ABI 1u
+
+/* phprun_slot.options */
+#define PHPRUN_REQUEST_HTTPS 1u
+
+/*
+ * The request block: NUL-terminated values one after the other. First these, in this order (empty when
+ * absent), then name, value, name, value, … for everything else. No value can hold a NUL: the front refuses
+ * such requests, and the count of values in the slot must match.
+ * The order is that of REQUEST_FIELDS in src/http/request-block.ts.
+ */
+enum phprun_field {
+    FIELD_REQUEST_METHOD,
+    FIELD_REQUEST_URI,
+    FIELD_QUERY_STRING,
+    FIELD_SCRIPT_FILENAME,
+    FIELD_SCRIPT_NAME,
+    FIELD_PATH_INFO,
+    FIELD_DOCUMENT_ROOT,
+    FIELD_CONTENT_TYPE,
+    FIELD_CONTENT_LENGTH,
+    FIELD_SERVER_PROTOCOL,
+    FIELD_REQUEST_SCHEME,
+    FIELD_SERVER_NAME,
+    FIELD_SERVER_ADDR,
+    FIELD_SERVER_PORT,
+    FIELD_REMOTE_ADDR,
+    FIELD_REMOTE_PORT,
+    FIELD_HTTP_HOST,
+    FIELD_HTTP_COOKIE,
+    FIELD_HTTP_AUTHORIZATION,
+    FIELD_COUNT,
+};
+
+PHPRUN_API uint32_t phprun_php_abi(void);
+
+/* Fills out[0..3] with what the shim was compiled for: ZEND_MODULE_API_NO, ZTS, debug; and PHP_VERSION_ID. */
+PHPRUN_API void phprun_php_built_for(uint32_t *out);
+
+/*
+ * Brings PHP up (module start-up). Once per process, on its main thread. Strings are copied.
+ * The caller has made sure that libphp is of the API the shim was built for. Returns 0, or -EIO when PHP did
+ * not start (the reason has gone to the log).
+ */
+PHPRUN_API int32_t phprun_php_start(const char *ini_entries, const char *sapi_name, const char *pool_name,
+                                    uint32_t json_post, int32_t log_fd);
+
+/*
+ * Runs a piece of PHP in a forked child and writes the string it returns to `out`, so that the host stays
+ * as it was. Returns the length (cut to `cap`), or -errno; -EIO when the child died.
+ */
+PHPRUN_API int32_t phprun_php_evaluate(const char *code, char *out, uint32_t cap);
+
+/*
+ * The fork server: starts, signals and reaps workers as told on the control socket until it closes or says
+ * END. Returns when every worker is gone. Blocks the calling thread for good: main thread only, because
+ * workers are told to die with the thread that forked them.
+ */
+PHPRUN_API int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd);
+
+#endif

@@ -1,0 +1,87 @@
+/* What the files of the shim share. Private to ffi/php. */
+#ifndef PHPRUN_SHIM_H
+#define PHPRUN_SHIM_H
+
+#include "php.h"
+
+#include <main/php.h>
+#include <main/SAPI.h>
+#include <main/php_main.h>
+#include <stdbool.h>
+
+/* One worker: what its loop and the callbacks of its requests need. */
+struct worker {
+    struct phprun_pool *pool;
+    uint32_t number;
+    int spool_fd;
+};
+
+/* One request, from phprun_worker_take() to phprun_finish(). Reached through SG(server_context). */
+struct request {
+    struct worker *worker;
+    struct phprun_slot *slot;
+    uint32_t number; /* of the slot */
+    const char *fields[FIELD_COUNT];
+    const char *pairs;     /* name, value, … */
+    const char *pairs_end;
+    const uint8_t *body; /* NULL: in the spool file */
+    uint64_t body_read;
+    bool finished;     /* the response is complete; later output is dropped */
+    bool posted;       /* the front may have seen the head */
+    bool fatal;        /* an error of a fatal type was raised */
+    bool head_refused; /* the headers did not fit */
+    volatile bool timed_out;
+};
+
+static inline struct request *current_request(void)
+{
+    return SG(server_context);
+}
+
+/* sapi.c */
+extern sapi_module_struct phprun_sapi;
+extern const char *phprun_pool_name;
+
+/* request.c: fills `request` from its slot. False when the block is not well formed. */
+bool request_read(struct request *request, struct worker *worker, uint32_t slot);
+/* The value of a request variable, or NULL. */
+const char *request_variable(const struct request *request, const char *name, size_t name_length);
+/* Completes the response. `phase` is RESPONDED when the script goes on, ENDED when the worker is done. */
+void request_finish(struct request *request, enum phprun_phase phase);
+
+/* variables.c */
+extern const char *const phprun_field_names[FIELD_COUNT];
+void variables_startup(void);
+void register_server_variables(zval *array);
+
+/* response.c */
+int send_headers(sapi_headers_struct *headers);
+size_t write_body(const char *bytes, size_t length);
+void flush_body(void *server_context);
+
+/* functions.c */
+extern zend_module_entry phprun_module;
+
+/* json_post.c */
+void json_post_startup(void);
+
+/* deadline.c */
+#define PHPRUN_DEADLINE_SIGNAL (SIGRTMIN + 5)
+void deadline_startup(void);
+void deadline_worker_startup(void);
+
+/* log.c */
+enum log_level { LOG_LEVEL_ERROR = 0, LOG_LEVEL_WARN = 1, LOG_LEVEL_INFO = 2, LOG_LEVEL_DEBUG = 3 };
+void log_startup(int fd);
+int log_descriptor(void);
+void log_as_worker(struct worker *worker);
+void log_text(enum log_level level, const char *format, ...) ZEND_ATTRIBUTE_FORMAT(printf, 2, 3);
+void log_message(const char *message, int syslog_type);
+
+/* evaluate.c: evaluates `code`, writes the string it returns to `fd`, ends the process. */
+ZEND_NORETURN void evaluate_to(const char *code, int fd);
+
+/* worker.c: never returns. */
+ZEND_NORETURN void worker_main(struct worker *worker);
+
+#endif

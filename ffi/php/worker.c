@@ -1,0 +1,107 @@
+/* A worker's life: take a slot, run PHP on it, complete it. Only C and PHP, never JavaScript. */
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <Zend/zend_alloc.h>
+#include <string.h>
+#include <unistd.h>
+
+static void set_request_info(const struct request *request)
+{
+    const char *const *fields = request->fields;
+    const char *content_type = fields[FIELD_CONTENT_TYPE];
+    const char *query = fields[FIELD_QUERY_STRING];
+    const char *authorization = fields[FIELD_HTTP_AUTHORIZATION];
+
+    SG(request_info).request_method = fields[FIELD_REQUEST_METHOD];
+    SG(request_info).query_string = (char *)query;
+    SG(request_info).request_uri = (char *)fields[FIELD_REQUEST_URI];
+    SG(request_info).path_translated = (char *)fields[FIELD_SCRIPT_FILENAME];
+    SG(request_info).content_type = *content_type != '\0' ? content_type : NULL;
+    SG(request_info).content_length = (zend_long)request->slot->body_bytes;
+    SG(request_info).proto_num = strcmp(fields[FIELD_SERVER_PROTOCOL], "HTTP/1.0") == 0 ? 1000 : 1001;
+    /* The engine does not reset it; without this a request inherits the status of the one before. */
+    SG(sapi_headers).http_response_code = 200;
+    php_handle_auth_data(*authorization != '\0' ? authorization : NULL);
+}
+
+static void run_script(const struct request *request)
+{
+    zend_file_handle script;
+    zend_stream_init_filename(&script, request->fields[FIELD_SCRIPT_FILENAME]);
+    script.primary_script = 1;
+    /* Swallows bailouts: a fatal error shows in request->fatal alone (see note_error). */
+    php_execute_script(&script);
+    zend_destroy_file_handle(&script);
+}
+
+/*
+ * A fatal error is not a 200, whatever display_errors says. PHP itself sees to it only when
+ * display_errors is off.
+ */
+static void mark_failed(const struct request *request)
+{
+    if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200 && request->fatal) {
+        SG(sapi_headers).http_response_code = 500;
+    }
+}
+
+static void serve(struct worker *worker, uint32_t number)
+{
+    struct request request;
+    const bool well_formed = request_read(&request, worker, number);
+    request.slot->started_ns = phprun_now_ns();
+    const bool gone = atomic_load(&request.slot->flags) & PHPRUN_CLIENT_GONE;
+    if (!well_formed || gone) {
+        atomic_store(&request.slot->outcome, well_formed ? PHPRUN_OUTCOME_NOT_RUN : PHPRUN_OUTCOME_BAD_REQUEST);
+        phprun_finish(worker->pool, number, worker->number, PHPRUN_ENDED);
+        return;
+    }
+
+    SG(server_context) = &request;
+    zend_first_try {
+        set_request_info(&request);
+        if (php_request_startup() == SUCCESS) {
+            run_script(&request);
+        } else {
+            request.fatal = true;
+        }
+        /* An uncaught exception is told by the exit status, a fatal error by the unclean shutdown. */
+        request.fatal = request.fatal && (CG(unclean_shutdown) || EG(exit_status) == 255);
+        mark_failed(&request);
+    } zend_end_try();
+    /* What the script left unread of its body need not be read now. */
+    SG(post_read) = 1;
+    zend_try {
+        php_request_shutdown(NULL);
+    } zend_end_try();
+
+    /* Only when shutdown itself bailed out before it came to our deactivate callback. */
+    if (SG(server_context) != NULL) {
+        request.fatal = true;
+        request_finish(&request, PHPRUN_ENDED);
+        SG(server_context) = NULL;
+    }
+}
+
+void worker_main(struct worker *worker)
+{
+    struct phprun_worker *record = &worker->pool->workers[worker->number];
+    record->pid = (uint32_t)getpid();
+    atomic_store(&record->state, PHPRUN_WORKER_IDLE);
+    for (;;) {
+        const int32_t slot = phprun_worker_take(worker->pool, worker->number);
+        if (slot < 0) {
+            _exit(0);
+        }
+        atomic_store_explicit(&record->slot, (uint32_t)slot, memory_order_relaxed);
+        atomic_store_explicit(&record->started_ns, phprun_now_ns(), memory_order_relaxed);
+        atomic_store_explicit(&record->state, PHPRUN_WORKER_BUSY, memory_order_release);
+        serve(worker, (uint32_t)slot);
+        atomic_store_explicit(&record->memory_bytes, zend_memory_peak_usage(1), memory_order_relaxed);
+        atomic_fetch_add_explicit(&record->requests, 1, memory_order_relaxed);
+        atomic_store_explicit(&record->started_ns, 0, memory_order_relaxed);
+        atomic_store_explicit(&record->slot, PHPRUN_NONE, memory_order_relaxed);
+        atomic_store_explicit(&record->state, PHPRUN_WORKER_IDLE, memory_order_release);
+    }
+}

@@ -1,0 +1,93 @@
+import type { FFIFunction } from "bun:ffi";
+
+/** ffi/transport/transport.h and system.h, line for line. */
+export const transportSymbols = {
+  phprun_transport_abi: { args: [], returns: "u32" },
+  phprun_transport_layout: {
+    args: [
+      "ptr", // uint32_t *out
+      "u32", // uint32_t count
+    ],
+    returns: "i32", // count, or -EPROTO
+  },
+  phprun_pool_create: {
+    args: [
+      "u32", // uint32_t slots
+      "u32", // uint32_t workers
+      "u32", // uint32_t request_bytes
+      "u32", // uint32_t response_bytes
+    ],
+    returns: "i32", // descriptor, or -errno
+  },
+  phprun_pool_map: { args: ["i32"], returns: "ptr" }, // NULL on failure
+  phprun_pool_unmap: { args: ["ptr"], returns: "void" },
+  phprun_pool_base: { args: ["ptr"], returns: "ptr" },
+  phprun_submit: { args: ["ptr", "u32"], returns: "i32" },
+  phprun_begin_drain: { args: ["ptr"], returns: "void" },
+  phprun_next_completed: { args: ["ptr"], returns: "i32" }, // slot, or -1
+  phprun_consume: {
+    args: [
+      "ptr",
+      "u32", // uint32_t slot
+      "u32", // uint32_t bytes
+    ],
+    returns: "void",
+  },
+  phprun_client_gone: { args: ["ptr", "u32"], returns: "void" },
+  phprun_deadline: { args: ["ptr", "u32"], returns: "void" },
+  phprun_release: { args: ["ptr", "u32"], returns: "void" },
+  phprun_worker_retire: { args: ["ptr", "u32"], returns: "void" },
+  phprun_worker_bury: { args: ["ptr", "u32"], returns: "i32" }, // slot it ran, or -1
+  phprun_resubmit_orphans: { args: ["ptr"], returns: "i32" },
+  phprun_socketpair: { args: ["ptr"], returns: "i32" }, // int32_t out[2]
+  phprun_punch: {
+    args: [
+      "i32", // int32_t fd
+      "f64", // double offset
+      "f64", // double bytes
+    ],
+    returns: "i32",
+  },
+  phprun_raise_open_files: { args: [], returns: "f64" },
+  phprun_open_global: {
+    args: [
+      "ptr", // const char *path
+      "ptr", // char *error
+      "u32", // uint32_t cap
+    ],
+    returns: "i32", // 0, or the length of the message in `error`
+  },
+} as const satisfies Record<string, FFIFunction>;
+
+/** ffi/php/php.h, line for line. */
+export const phpSymbols = {
+  phprun_php_abi: { args: [], returns: "u32" },
+  phprun_php_built_for: { args: ["ptr"], returns: "void" }, // uint32_t out[4]
+  phprun_php_start: {
+    args: [
+      "ptr", // const char *ini_entries
+      "ptr", // const char *sapi_name
+      "ptr", // const char *pool_name
+      "u32", // uint32_t json_post
+      "i32", // int32_t log_fd
+    ],
+    returns: "i32",
+  },
+  phprun_php_evaluate: {
+    args: [
+      "ptr", // const char *code
+      "ptr", // char *out
+      "u32", // uint32_t cap
+    ],
+    returns: "i32", // length, or -errno
+  },
+  phprun_host_run: {
+    args: [
+      "i32", // int32_t pool_fd
+      "i32", // int32_t control_fd
+      "i32", // int32_t wake_fd
+      "i32", // int32_t spool_fd
+    ],
+    returns: "i32",
+  },
+} as const satisfies Record<string, FFIFunction>;

@@ -1,0 +1,189 @@
+/* The front's side of a pool: one thread of one process calls these. */
+#include "futex.h"
+#include "transport.h"
+
+#include <errno.h>
+
+static uint32_t queued_claim(uint32_t index)
+{
+    return (index << PHPRUN_PHASE_BITS) | PHPRUN_QUEUED;
+}
+
+static void push(struct phprun_pool *pool, uint32_t slot)
+{
+    struct phprun_header *header = pool->header;
+    const uint32_t tail = atomic_load_explicit(&header->tail, memory_order_relaxed);
+    atomic_store_explicit(&pool->slots[slot].claim, queued_claim(tail), memory_order_relaxed);
+    atomic_store_explicit(&header->ring[tail & (header->ring_capacity - 1)], slot, memory_order_relaxed);
+    /*
+     * Release: a worker that sees the new tail must see the ring entry, the claim and the whole request.
+     * Sequentially consistent, and not only release, because the look at `sleeping` that follows must not
+     * move before it: a worker sets its bit and then looks at the tail once more.
+     */
+    atomic_store(&header->tail, tail + 1);
+    phprun_wake_one_worker(pool);
+}
+
+int32_t phprun_submit(struct phprun_pool *pool, uint32_t slot)
+{
+    struct phprun_slot *s = &pool->slots[slot];
+    if (slot >= pool->header->slot_count ||
+        atomic_load_explicit(&s->claim, memory_order_relaxed) != PHPRUN_FREE) {
+        return -EINVAL;
+    }
+    /* A full ring cannot be: it holds at least as many entries as there are slots, each once. */
+    atomic_store_explicit(&s->flags, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->outcome, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->used, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->waiting, 0, memory_order_relaxed);
+    s->status = 0;
+    s->head_bytes = 0;
+    s->body_at = 0;
+    s->body_size = 0;
+    s->write_at = 0;
+    s->started_ns = 0;
+    s->ended_ns = 0;
+    push(pool, slot);
+    return 0;
+}
+
+void phprun_begin_drain(struct phprun_pool *pool)
+{
+    /* Before the look at the set: a worker that sets its bit after our look finds 0 and wakes us again. */
+    atomic_store(&pool->header->signaled, 0);
+    pool->sweep = 0;
+    pool->pending = 0;
+}
+
+int32_t phprun_next_completed(struct phprun_pool *pool)
+{
+    struct phprun_header *header = pool->header;
+    const uint32_t words = (header->slot_count + 63) / 64;
+    while (pool->pending == 0) {
+        if (pool->sweep == words) {
+            return -1;
+        }
+        const uint32_t word = pool->sweep++;
+        if (atomic_load(&header->completed[word]) != 0) {
+            /* Acquire: what the worker wrote before it set the bit is visible from here on. */
+            pool->pending = atomic_exchange(&header->completed[word], 0);
+        }
+    }
+    const uint32_t slot = (pool->sweep - 1) * 64 + (uint32_t)__builtin_ctzll(pool->pending);
+    pool->pending &= pool->pending - 1;
+
+    struct phprun_slot *s = &pool->slots[slot];
+    /* The phase first: when it says ENDED, the other two are final. */
+    s->seen_phase = PHPRUN_PHASE(atomic_load_explicit(&s->claim, memory_order_acquire));
+    s->seen_outcome = atomic_load_explicit(&s->outcome, memory_order_acquire);
+    s->seen_used = atomic_load_explicit(&s->used, memory_order_acquire);
+    return (int32_t)slot;
+}
+
+/* The word changes before the wake-up, so a worker about to sleep on it does not. */
+static void wake_writer(struct phprun_slot *s)
+{
+    if (atomic_exchange(&s->waiting, 0) == 1) {
+        futex_wake_one(&s->waiting);
+    }
+}
+
+void phprun_consume(struct phprun_pool *pool, uint32_t slot, uint32_t bytes)
+{
+    struct phprun_slot *s = &pool->slots[slot];
+    /* Release: our reads of the bytes are done before the worker may overwrite them. */
+    atomic_fetch_sub(&s->used, bytes);
+    wake_writer(s);
+}
+
+void phprun_client_gone(struct phprun_pool *pool, uint32_t slot)
+{
+    struct phprun_slot *s = &pool->slots[slot];
+    atomic_fetch_or(&s->flags, PHPRUN_CLIENT_GONE);
+    wake_writer(s);
+}
+
+void phprun_deadline(struct phprun_pool *pool, uint32_t slot)
+{
+    atomic_fetch_or(&pool->slots[slot].flags, PHPRUN_DEADLINE);
+}
+
+void phprun_release(struct phprun_pool *pool, uint32_t slot)
+{
+    atomic_store_explicit(&pool->slots[slot].claim, PHPRUN_FREE, memory_order_relaxed);
+}
+
+void phprun_worker_prepare(struct phprun_pool *pool, uint32_t worker, uint32_t generation)
+{
+    struct phprun_worker *w = &pool->workers[worker];
+    atomic_store(&w->wake, 0);
+    atomic_store(&w->retire, 0);
+    atomic_store(&w->slot, PHPRUN_NONE);
+    atomic_store(&w->requests, 0);
+    atomic_store(&w->started_ns, 0);
+    atomic_store(&w->memory_bytes, 0);
+    w->pid = 0;
+    w->generation = generation;
+    atomic_store(&w->state, PHPRUN_WORKER_STARTING);
+}
+
+void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker)
+{
+    struct phprun_worker *w = &pool->workers[worker];
+    atomic_store(&w->retire, 1);
+    atomic_store(&w->wake, 1);
+    futex_wake_one(&w->wake);
+}
+
+int32_t phprun_worker_bury(struct phprun_pool *pool, uint32_t worker)
+{
+    struct phprun_header *header = pool->header;
+    struct phprun_worker *w = &pool->workers[worker];
+    atomic_store(&w->state, PHPRUN_WORKER_GONE);
+    atomic_store(&w->slot, PHPRUN_NONE);
+    atomic_store(&w->started_ns, 0);
+    atomic_fetch_and(&header->sleeping[worker / 64], ~(UINT64_C(1) << (worker % 64)));
+    /* A wake-up spent on it is passed on: the request it was meant for may still be in the ring. */
+    if (atomic_load(&header->head) != atomic_load(&header->tail)) {
+        phprun_wake_one_worker(pool);
+    }
+    int32_t running = -1;
+    for (uint32_t slot = 0; slot < header->slot_count; slot++) {
+        const uint32_t claim = atomic_load_explicit(&pool->slots[slot].claim, memory_order_acquire);
+        const uint32_t phase = PHPRUN_PHASE(claim);
+        if (phase < PHPRUN_RUNNING || PHPRUN_OWNER(claim) != worker) {
+            continue;
+        }
+        if (phase == PHPRUN_ENDED) {
+            /* It may have died between ending the slot and reporting it; reporting twice does no harm. */
+            atomic_fetch_or(&header->completed[slot / 64], UINT64_C(1) << (slot % 64));
+        } else {
+            running = (int32_t)slot;
+        }
+    }
+    return running;
+}
+
+int32_t phprun_resubmit_orphans(struct phprun_pool *pool)
+{
+    struct phprun_header *header = pool->header;
+    int32_t found = 0;
+    for (uint32_t slot = 0; slot < header->slot_count; slot++) {
+        _Atomic uint32_t *word = &pool->slots[slot].claim;
+        uint32_t claim = atomic_load(word);
+        if (PHPRUN_PHASE(claim) != PHPRUN_QUEUED) {
+            continue;
+        }
+        /* Ring indices are compared in the 29 bits that a claim holds. */
+        const uint32_t behind = (atomic_load(&header->head) - PHPRUN_OWNER(claim)) << PHPRUN_PHASE_BITS;
+        if (behind == 0 || behind >= 1u << 31) {
+            continue; /* still ahead of the head: in the ring */
+        }
+        /* A live worker may be just about to claim it; whichever of us wins this exchange has it. */
+        if (atomic_compare_exchange_strong(word, &claim, PHPRUN_FREE)) {
+            push(pool, slot);
+            found++;
+        }
+    }
+    return found;
+}

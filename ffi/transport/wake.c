@@ -1,0 +1,27 @@
+/* Waking a worker: done by the front for each submission, and passed on by workers. */
+#include "futex.h"
+#include "transport.h"
+
+/*
+ * Wakes the sleeping worker with the lowest number: the same few workers stay hot, and the ones above them
+ * stay idle, untouched and cheap. Whoever clears a worker's bit owes it the wake-up.
+ */
+void phprun_wake_one_worker(struct phprun_pool *pool)
+{
+    struct phprun_header *header = pool->header;
+    const uint32_t words = (header->worker_count + 63) / 64;
+    for (uint32_t word = 0; word < words; word++) {
+        uint64_t set = atomic_load_explicit(&header->sleeping[word], memory_order_relaxed);
+        while (set != 0) {
+            const uint64_t lowest = set & -set;
+            const uint64_t before = atomic_fetch_and(&header->sleeping[word], ~lowest);
+            if (before & lowest) {
+                struct phprun_worker *worker = &pool->workers[word * 64 + (uint32_t)__builtin_ctzll(lowest)];
+                atomic_store_explicit(&worker->wake, 1, memory_order_release);
+                futex_wake_one(&worker->wake);
+                return;
+            }
+            set = before & ~lowest;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+<?php
+
+// Shows paths, settings and the environment of this server: remove it before the server is public.
+phpinfo();

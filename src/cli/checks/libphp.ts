@@ -1,0 +1,71 @@
+import type { PhpConfig } from "../../config/config.ts";
+import {
+  describeLibphp,
+  isSupported,
+  type LibphpInfo,
+  NEWEST_PHP,
+  OLDEST_PHP,
+} from "../../php/libphp-info.ts";
+import { libphpCandidates } from "../../php/locate.ts";
+import { probeLibphp, type Probed } from "../../php/probe.ts";
+import { fail, type Finding, note, ok } from "./finding.ts";
+
+/** What a shim was compiled against; a library of another kind must not be loaded under it. */
+export interface ShimBuild {
+  readonly zendApi: number;
+  readonly zts: boolean;
+  readonly debug: boolean;
+}
+
+/** Every libphp on this machine, and the one that would be used. */
+export async function checkLibphp(
+  php: PhpConfig,
+  shim: ShimBuild | null,
+): Promise<{ findings: Finding[]; chosen: LibphpInfo | null }> {
+  const probed = await Promise.all(libphpCandidates(php.libphp).map(probeLibphp));
+  const chosen =
+    probed.find((candidate): candidate is LibphpInfo => !("error" in candidate) && isSupported(candidate)) ??
+    null;
+  const findings = probed.map((candidate) => describeCandidate(candidate, chosen));
+  if (chosen === null) {
+    findings.push(
+      fail(
+        probed.length === 0
+          ? "No libphp was found"
+          : `No libphp that was found is PHP ${OLDEST_PHP} to ${NEWEST_PHP}`,
+        "Install libphp-embed (Debian, Ubuntu), or set php.libphp to the path of a libphp.so",
+      ),
+    );
+    return { findings, chosen };
+  }
+  if (php.isolation === "thread" && !chosen.zts) {
+    findings.push(
+      fail(
+        `${chosen.path} is not thread-safe, so php.isolation: thread cannot work`,
+        "Use isolation: process, or a ZTS build of libphp",
+      ),
+    );
+  }
+  if (shim !== null) findings.push(checkShim(chosen, shim));
+  return { findings, chosen };
+}
+
+/** Do the shim and the library fit together? `shim` says what the shim was built for. */
+export function checkShim(info: LibphpInfo, shim: ShimBuild): Finding {
+  const wrong: string[] = [];
+  if (info.zendApi !== shim.zendApi) wrong.push(`API ${shim.zendApi}, not ${info.zendApi}`);
+  if (info.zts !== shim.zts) wrong.push(shim.zts ? "ZTS, not NTS" : "NTS, not ZTS");
+  if (info.debug !== shim.debug) wrong.push(shim.debug ? "a debug build" : "a build without debug");
+  if (wrong.length === 0) return ok(`The shim fits ${describeLibphp(info)}`);
+  return fail(
+    `The shim was built for ${wrong.join(" and ")}`,
+    "Run ./setup.sh again with the headers (-dev package) of this PHP",
+  );
+}
+
+function describeCandidate(candidate: Probed, chosen: LibphpInfo | null): Finding {
+  if ("error" in candidate) return note(`${candidate.path}: ${candidate.error}`);
+  const text = `${candidate.path}: ${describeLibphp(candidate)}`;
+  if (candidate === chosen) return ok(`${text}, the one that is used`);
+  return note(isSupported(candidate) ? text : `${text}, not supported (${OLDEST_PHP} to ${NEWEST_PHP} are)`);
+}

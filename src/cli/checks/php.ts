@@ -1,0 +1,51 @@
+import { PhprunError } from "../../errors.ts";
+import type { PhpReport } from "../../php/report.ts";
+import { fail, type Finding, note, ok, warn } from "./finding.ts";
+
+/** Start PHP once and judge what it says of itself. */
+export async function checkPhp(inspect: () => Promise<PhpReport>): Promise<Finding[]> {
+  let report: PhpReport;
+  try {
+    report = await inspect();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const remedy =
+      error instanceof PhprunError
+        ? "See the message; `php -m` may show the same"
+        : "PHPRUN_DEBUG=1 shows more";
+    return [fail(`PHP does not start: ${reason}`, remedy)];
+  }
+  return judge(report);
+}
+
+export function judge(report: PhpReport): Finding[] {
+  const findings = [ok(`PHP ${report.version} starts, as "${report.sapi}"`)];
+  const files = [report.iniFile, ...report.iniScanned].filter((file) => file !== "");
+  findings.push(
+    files.length === 0
+      ? note("No php.ini is read: PHP's built-in settings are in force")
+      : ok(`Ini files: ${files.join(", ")}`),
+  );
+  findings.push(ok(`${report.extensions.length} extensions: ${report.extensions.join(", ")}`));
+  for (const message of report.startupErrors) {
+    findings.push(
+      fail(
+        `PHP complains at start: ${message}`,
+        "Correct or remove that line of php.ini, or install what it names",
+      ),
+    );
+  }
+  findings.push(
+    report.opcache
+      ? ok("opcache is on")
+      : warn(
+          `opcache is off${report.opcacheReason === "" ? "" : `: ${report.opcacheReason}`}`,
+          "Install php-opcache and set opcache.enable=1; without it every request compiles its scripts",
+        ),
+  );
+  if (report.debug)
+    findings.push(
+      warn("This is a debug build of PHP", "Use a release build in production: it is several times faster"),
+    );
+  return findings;
+}

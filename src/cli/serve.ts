@@ -1,0 +1,109 @@
+import { defineCommand } from "citty";
+import type { Config } from "../config/config.ts";
+import { loadConfig } from "../config/load.ts";
+import { PhprunError } from "../errors.ts";
+import { createLog, type Log } from "../log/log.ts";
+import type { RunningServer } from "../server.ts";
+import { configArg, textFlag } from "./args.ts";
+import { print } from "./output.ts";
+import { removePidFile, writePidFile } from "./pid-file.ts";
+import { Signals } from "./signals.ts";
+
+export const serve = defineCommand({
+  meta: { name: "serve", description: "Serve a PHP application" },
+  args: {
+    ...configArg,
+    root: { type: "string", valueHint: "dir", description: "Folder to serve (php.docroot)" },
+    host: { type: "string", valueHint: "address", description: "Address to listen on (server.host)" },
+    port: {
+      type: "string",
+      alias: "p",
+      valueHint: "number",
+      description: "TCP port; 0 takes any free one (server.port)",
+    },
+    workers: {
+      type: "string",
+      alias: "w",
+      valueHint: "number",
+      description: "PHP workers of the only pool (pools[0].worker_count)",
+    },
+    "worker-script": {
+      type: "string",
+      valueHint: "file",
+      description: "Script that boots the application once (not available yet)",
+    },
+    isolation: {
+      type: "string",
+      valueHint: "process|thread|auto",
+      description: "How workers are kept apart (php.isolation)",
+    },
+    watch: { type: "boolean", description: "Reload when a file changes (not available yet)" },
+  },
+  async run({ args }) {
+    if (args["worker-script"] !== undefined)
+      throw notYet("--worker-script", "worker mode is not available yet");
+    if (args.watch) throw notYet("--watch", "watching files is not available yet");
+    const flag = (name: "config" | "root" | "host" | "port" | "workers" | "isolation") =>
+      textFlag(args[name]);
+    const config = loadConfig({
+      flags: {
+        config: flag("config"),
+        root: flag("root"),
+        host: flag("host"),
+        port: flag("port"),
+        workers: flag("workers"),
+        isolation: flag("isolation"),
+      },
+    });
+    await serveUntilStopped(config);
+  },
+});
+
+const notYet = (flag: string, reason: string) =>
+  new PhprunError("USAGE_NOT_AVAILABLE", `Cannot use ${flag}: ${reason}`);
+
+/** How long a start that was told to stop may go on before it is left behind. */
+const START_GRACE_MS = 5_000;
+
+async function serveUntilStopped(config: Config): Promise<void> {
+  const signals = new Signals();
+  const log = createLog(config.logging);
+  const { pidFile } = config.server;
+  // The signals are ours from here on, so that one that comes during start-up is not lost.
+  signals.listen();
+  if (pidFile !== null) writePidFile(pidFile);
+  try {
+    const server = await start(config, log, signals);
+    if (server !== null) await runUntilStopped(server, log, signals);
+  } finally {
+    if (pidFile !== null) removePidFile(pidFile);
+    log.close();
+  }
+}
+
+/** The started server; null when it was told to stop and did not get ready in time. */
+async function start(config: Config, log: Log, signals: Signals): Promise<RunningServer | null> {
+  const { startServer } = await import("../server.ts");
+  const impatient = Promise.race([
+    signals.stopAsked(1).then(() => Bun.sleep(START_GRACE_MS)),
+    signals.stopAsked(2),
+  ]);
+  return Promise.race([startServer(config, log), impatient.then(() => null)]);
+}
+
+/** Act on signals until the server is asked to stop, then see it out. */
+export async function runUntilStopped(server: RunningServer, log: Log, signals: Signals): Promise<void> {
+  // It may also fail while nobody waits for it: during the stop, say.
+  server.failed.catch(() => {});
+  print(`${server.banner}\n`);
+  try {
+    while ((await Promise.race([signals.next(), server.failed])) === "reopen") {
+      log.reopen();
+      server.reopenLogs();
+    }
+  } catch (error) {
+    await server.stopNow();
+    throw error;
+  }
+  await Promise.race([server.stop(), signals.stopAsked(2).then(() => server.stopNow())]);
+}

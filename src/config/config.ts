@@ -1,0 +1,104 @@
+/** Where phprun listens: a TCP address, or a unix socket. */
+export type Listener =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** A `Cache-Control` value for the static files whose URL path matches `pattern`. */
+export interface CacheControlRule {
+  readonly pattern: string;
+  readonly value: string;
+}
+
+export interface ServerConfig {
+  readonly listeners: readonly Listener[];
+  readonly clientMaxBodyBytes: number;
+  /** CIDR blocks or addresses whose `Forwarded` / `X-Forwarded-*` headers are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly keepAliveTimeoutMs: number;
+  /** How long a client may stay silent while it sends headers or a body. */
+  readonly receiveTimeoutMs: number;
+  /** How long a client may take nothing of a waiting response. */
+  readonly sendTimeoutMs: number;
+  /** How long running requests may take to finish after SIGTERM. */
+  readonly stopTimeoutMs: number;
+  readonly requestId: boolean;
+  /** Folder for the unlinked file that large request bodies are spooled to. */
+  readonly spoolDir: string;
+  /** File that receives the front's pid, for `phprun stop`; null for none. */
+  readonly pidFile: string | null;
+  /** Extra `Server:` product token; null sends no Server header. */
+  readonly serverHeader: string | null;
+}
+
+export interface PhpConfig {
+  /** Absolute, as configured (symlinks are resolved by the router). */
+  readonly docroot: string;
+  /** A path, or "auto". */
+  readonly libphp: string;
+  readonly isolation: "process" | "thread" | "auto";
+  /** Script for what matches nothing else, relative to the docroot; null turns it off. */
+  readonly frontController: string | null;
+  /** Extensions that run as PHP, with their dot: [".php"]. */
+  readonly scriptExtensions: readonly string[];
+  readonly indexFiles: readonly string[];
+  /** Overrides for php.ini, as strings. */
+  readonly ini: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string>>;
+  /** What php_sapi_name() says: "phprun", or "fpm-fcgi" for code that insists. */
+  readonly sapiName: "phprun" | "fpm-fcgi";
+  /** Parse JSON request bodies into $_POST. */
+  readonly jsonPost: boolean;
+}
+
+export interface StaticConfig {
+  readonly enabled: boolean;
+  /** Memory for small hot files; 0 turns the cache off. */
+  readonly cacheBytes: number;
+  readonly cacheMaxFileBytes: number;
+  readonly cacheControl: readonly CacheControlRule[];
+  /** Siblings to look for, best first: [".br", ".zst", ".gz"]. */
+  readonly precompressed: readonly string[];
+  readonly etag: "strong" | "weak" | "off";
+}
+
+export interface PoolConfig {
+  readonly name: string;
+  readonly workers: { readonly min: number; readonly max: number };
+  readonly memoryLimitBytes: number;
+  /** 0 means never. */
+  readonly maxRequests: number;
+  /** From dispatch to PHP's own fatal error and 504; 0 means none. */
+  readonly timeoutMs: number;
+  /** From the soft deadline to SIGKILL. */
+  readonly killAfterMs: number;
+  readonly patterns: readonly string[];
+  readonly queue: { readonly max: number; readonly timeoutMs: number };
+  /** Bytes of a streamed response the front takes ahead of a slow reader. */
+  readonly responseBufferBytes: number;
+  readonly ini: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface LoggingConfig {
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly format: "pretty" | "json";
+  /** Error log file; null is stderr. */
+  readonly file: string | null;
+  readonly access: boolean;
+  readonly accessFormat: "common" | "combined" | "json";
+  /** Access log file; null is stdout. */
+  readonly accessFile: string | null;
+}
+
+/** The settled configuration: every default applied, every unit converted, frozen. */
+export interface Config {
+  /** The file it was read from, absolute; null when there is none. */
+  readonly source: string | null;
+  readonly server: ServerConfig;
+  readonly php: PhpConfig;
+  readonly static: StaticConfig;
+  /** Files to answer with in place of the built-in page, by status. */
+  readonly errorPages: Readonly<Record<number, string>>;
+  readonly pools: readonly PoolConfig[];
+  readonly logging: LoggingConfig;
+}

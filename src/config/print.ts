@@ -1,0 +1,80 @@
+import { stringify } from "yaml";
+import type { Config, PoolConfig } from "./config.ts";
+import { formatListen } from "./listen.ts";
+import type { ConfigTree, PoolTree } from "./schema.ts";
+import { formatSize } from "./size.ts";
+
+/** A settled configuration as it would be written: with every default, and all paths absolute. */
+export function printConfig(config: Config): string {
+  const tree = toTree(config);
+  return stringify(tree, { lineWidth: 0, aliasDuplicateObjects: false });
+}
+
+type Printed = Omit<ConfigTree, "server"> & { server: Omit<ConfigTree["server"], "host" | "port"> };
+
+export function toTree(config: Config): Printed {
+  const { server, php, logging } = config;
+  const body = server.clientMaxBodyBytes;
+  return {
+    server: {
+      listen: server.listeners.map(formatListen),
+      client_max_body_size: body === Number.MAX_SAFE_INTEGER ? 0 : formatSize(body),
+      trusted_proxies: [...server.trustedProxies],
+      keep_alive_timeout_ms: server.keepAliveTimeoutMs,
+      receive_timeout_ms: server.receiveTimeoutMs,
+      send_timeout_ms: server.sendTimeoutMs,
+      stop_timeout_ms: server.stopTimeoutMs,
+      request_id: server.requestId,
+      spool_dir: server.spoolDir,
+      pid_file: server.pidFile,
+      server_header: server.serverHeader,
+    },
+    php: {
+      docroot: php.docroot,
+      libphp: php.libphp,
+      isolation: php.isolation,
+      front_controller: php.frontController,
+      script_extensions: [...php.scriptExtensions],
+      index_files: [...php.indexFiles],
+      ini: { ...php.ini },
+      env: { ...php.env },
+      sapi_name: php.sapiName,
+      json_post: php.jsonPost,
+    },
+    static: {
+      enabled: config.static.enabled,
+      cache_size: formatSize(config.static.cacheBytes),
+      cache_max_file_size: formatSize(config.static.cacheMaxFileBytes),
+      cache_control: config.static.cacheControl.map((rule) => ({ ...rule })),
+      precompressed: config.static.precompressed.map((suffix) => suffix.slice(1) as "br" | "zst" | "gz"),
+      etag: config.static.etag,
+    },
+    error_pages: { ...config.errorPages },
+    pools: config.pools.map(poolTree),
+    logging: {
+      level: logging.level,
+      format: logging.format,
+      file: logging.file,
+      access: logging.access,
+      access_format: logging.accessFormat,
+      access_file: logging.accessFile,
+    },
+  };
+}
+
+function poolTree(pool: PoolConfig): PoolTree {
+  const { min, max } = pool.workers;
+  return {
+    name: pool.name,
+    worker_count: min === max ? min : { min, max },
+    memory_limit_mb: pool.memoryLimitBytes / 1024 / 1024,
+    max_requests: pool.maxRequests,
+    timeout_ms: pool.timeoutMs,
+    kill_after_ms: pool.killAfterMs,
+    patterns: [...pool.patterns],
+    queue: { max: pool.queue.max, timeout_ms: pool.queue.timeoutMs },
+    response_buffer_bytes: formatSize(pool.responseBufferBytes),
+    ini: { ...pool.ini },
+    env: { ...pool.env },
+  };
+}

@@ -1,0 +1,287 @@
+import { type Static, Type } from "@sinclair/typebox";
+import {
+  choice,
+  count,
+  type Field,
+  flag,
+  list,
+  milliseconds,
+  optionalPath,
+  optionalText,
+  section,
+  size,
+  text,
+  textMap,
+} from "./field.ts";
+
+/*
+ * The one definition of phprun.yaml. Validation, defaults, the editor schema, environment variables and the
+ * reference in the README all come from here; src/config/settle.ts turns a valid tree into a Config.
+ */
+
+const HEADER_TEXT = "^[\\x20-\\x7e]*$";
+
+const server = section("Where phprun listens and how it treats clients.", {
+  host: text("Address to listen on. `0.0.0.0` is every IPv4 address, `::` every IPv6 one.", {
+    default: "0.0.0.0",
+    minLength: 1,
+    pattern: "^[^\\s/]+$",
+    "x-expects": "an address or a host name",
+  }),
+  port: count("TCP port to listen on; 0 takes any free one.", { default: 8080, maximum: 65_535 }),
+  listen: list(
+    'Several listeners, in place of `host` and `port`: `"host:port"`, `"[::]:8080"`, `"unix:/path"`.',
+    Type.String({
+      minLength: 1,
+      "x-kind": "listen",
+      "x-expects": '"host:port", "[v6 address]:port" or "unix:/path"',
+    }),
+    { default: [], "x-default": "`host` and `port`" },
+  ),
+  client_max_body_size: size("Largest request body; a larger one gets 413. 0 means no limit.", {
+    default: "32MiB",
+  }),
+  trusted_proxies: list(
+    "Addresses or CIDR blocks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed. Anyone else's are ignored.",
+    Type.String({ "x-expects": "an IP address or a CIDR block" }),
+    { default: [], "x-default": "none" },
+  ),
+  keep_alive_timeout_ms: milliseconds("How long an idle connection is kept; 0 closes it after each answer.", {
+    default: 65_000,
+    maximum: 255_000,
+  }),
+  receive_timeout_ms: milliseconds("How long a client may stay silent while it sends a request.", {
+    default: 60_000,
+    minimum: 1,
+  }),
+  send_timeout_ms: milliseconds("How long a client may take nothing of a waiting answer.", {
+    default: 60_000,
+    minimum: 1,
+  }),
+  stop_timeout_ms: milliseconds("How long running requests may take to finish after SIGTERM.", {
+    default: 30_000,
+  }),
+  request_id: flag("Send an `X-Request-Id` with each answer and log it.", { default: true }),
+  spool_dir: optionalPath("Folder for the unlinked files that hold large request bodies.", {
+    default: null,
+    "x-default": "the system's temporary folder",
+  }),
+  pid_file: optionalPath("File that receives the process id, for `phprun stop`.", {
+    default: null,
+    "x-default": "none",
+  }),
+  server_header: optionalText("Value of the `Server` header; null sends none.", {
+    default: "phprun",
+    pattern: HEADER_TEXT,
+    "x-expects": "printable ASCII text, or null",
+  }),
+});
+
+const INI_NAMES = "^[A-Za-z0-9_.-]+$";
+const ENV_NAMES = "^[^=\\x00-\\x1f]+$";
+
+const php = section("What is served, and the PHP that runs it.", {
+  docroot: optionalPath("The folder that is served.", {
+    default: null,
+    "x-default": "`./public` if it exists, else `.`",
+    "x-expects": "a path",
+  }),
+  libphp: Type.Union([Type.Literal("auto"), Type.String({ minLength: 1 })], {
+    description: "Path of `libphp.so`, or `auto`: what `php-config` points to, then the known places.",
+    default: "auto",
+    "x-kind": "path",
+    "x-expects": "a path, or auto",
+  }),
+  isolation: choice(
+    "How workers are kept apart: `process`, `thread` (needs a thread-safe libphp) or `auto`.",
+    ["auto", "process", "thread"],
+    {
+      default: "auto",
+    },
+  ),
+  front_controller: optionalText(
+    "Script for every path that matches nothing else, relative to the docroot; null turns it off.",
+    {
+      default: "index.php",
+    },
+  ),
+  script_extensions: list(
+    "File extensions that run as PHP.",
+    Type.String({ pattern: "^\\.[A-Za-z0-9]+$", "x-expects": "an extension with its dot, such as .php" }),
+    { default: [".php"] },
+  ),
+  index_files: list(
+    "Files that answer for a folder, best first.",
+    Type.String({ pattern: "^[^/\\x00-\\x1f]+$", "x-expects": "a file name" }),
+    { default: ["index.php", "index.html"] },
+  ),
+  ini: textMap(
+    "ini",
+    "Overrides for php.ini, such as `memory_limit: 128M`. `true` and `false` become `1` and `0`.",
+    INI_NAMES,
+  ),
+  env: textMap("env", "Environment variables for PHP (`getenv()`, `$_SERVER`).", ENV_NAMES),
+  sapi_name: choice(
+    "What `php_sapi_name()` says; `fpm-fcgi` is for code that insists on it.",
+    ["phprun", "fpm-fcgi"],
+    { default: "phprun" },
+  ),
+  json_post: flag("Parse JSON request bodies into `$_POST`.", { default: false }),
+});
+
+const cacheControlRule = Type.Object(
+  {
+    pattern: text("URL paths the rule is for; the first rule that matches wins.", {
+      pattern: "^[/*]",
+      "x-expects": "a glob that starts with / or *",
+    }),
+    value: text("The `Cache-Control` value to send.", {
+      minLength: 1,
+      pattern: HEADER_TEXT,
+      "x-expects": "printable ASCII text",
+    }),
+  },
+  { additionalProperties: false, "x-expects": "a map with pattern and value" },
+);
+
+const staticFiles = section("Files that are sent as they are.", {
+  enabled: flag("Serve static files at all.", { default: true }),
+  cache_size: size("Memory for small hot files; 0 turns the cache off.", { default: "32MiB" }),
+  cache_max_file_size: size("Largest file that is kept in memory.", { default: "256KiB" }),
+  cache_control: list("`Cache-Control` by URL path.", cacheControlRule, { default: [], "x-default": "none" }),
+  precompressed: list(
+    "Siblings to send in place of a file when the client takes them, best first.",
+    choice("", ["br", "zst", "gz"], {}),
+    {
+      default: ["br", "zst", "gz"],
+    },
+  ),
+  etag: choice("Kind of `ETag` to send.", ["strong", "weak", "off"], { default: "strong" }),
+});
+
+const errorPages = Type.Record(
+  Type.String({ pattern: "^[45]\\d\\d$" }),
+  Type.String({ minLength: 1, "x-kind": "path", "x-expects": "a path" }),
+  {
+    description: "Files to answer with in place of the built-in pages, by status: `404: ./errors/404.html`.",
+    default: {},
+    additionalProperties: false,
+    "x-names": "a status from 400 to 599",
+    "x-expects": "a map of statuses to files",
+  },
+);
+
+const workerRange = Type.Object(
+  {
+    min: count("Workers that always run.", { minimum: 1, maximum: 4096 }),
+    max: count("Workers at most.", { minimum: 1, maximum: 4096 }),
+  },
+  { additionalProperties: false, "x-expects": "a map with min and max" },
+);
+
+const pool = Type.Object(
+  {
+    name: text("Name of the pool, in logs and status.", {
+      pattern: "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$",
+      "x-expects": "letters, digits, - and _ (32 at most)",
+    }),
+    worker_count: Type.Union(
+      [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: 4096 }), workerRange],
+      {
+        description:
+          "How many workers run: a number, `{ min, max }` to grow and shrink with the load, or `auto`.",
+        default: "auto",
+        "x-default": "`auto`: two per CPU, 2 at least",
+        "x-expects": "a whole number from 1 to 4096, { min, max }, or auto",
+      },
+    ),
+    memory_limit_mb: count(
+      "Memory a worker may hold before it is replaced, after its request. Keep it above PHP's own `memory_limit`.",
+      {
+        default: 256,
+        minimum: 1,
+        maximum: 1_048_576,
+        unit: "MB",
+      },
+    ),
+    max_requests: count(
+      "Requests before a worker is replaced by a fresh one, as a net under slow leaks; 0 means never.",
+      { default: 100_000 },
+    ),
+    timeout_ms: milliseconds(
+      "How long a request may run, counted from the moment a worker takes it; then it ends with 504. 0 means no limit.",
+      {
+        default: 60_000,
+      },
+    ),
+    kill_after_ms: milliseconds(
+      "How long a request that is out of time may take to end by itself before its worker is killed.",
+      {
+        default: 5_000,
+      },
+    ),
+    patterns: list(
+      "URL paths that lead to this pool, as globs. The first pool that matches wins.",
+      Type.String({ pattern: "^[/*]", "x-expects": "a glob that starts with / or *" }),
+      { default: ["/*"] },
+    ),
+    queue: section("Requests that wait for a worker.", {
+      max: count("How many may wait; more get 503.", { default: 1000 }),
+      timeout_ms: milliseconds("How long one may wait; then it gets 503.", { default: 10_000, minimum: 1 }),
+    }),
+    response_buffer_bytes: size("How much of an answer is taken from the worker ahead of a slow reader.", {
+      default: "1MiB",
+    }),
+    ini: textMap("ini", "Overrides for php.ini, on top of those of `php`.", INI_NAMES),
+    env: textMap("env", "Environment variables for PHP, on top of those of `php`.", ENV_NAMES),
+  },
+  { additionalProperties: false, "x-expects": "a map of keys" },
+);
+
+const logging = section("What is logged, and where to. SIGUSR1 opens the files anew.", {
+  level: choice("Least important messages that are logged.", ["debug", "info", "warn", "error"], {
+    default: "info",
+  }),
+  format: choice("Form of the error log: `pretty` for people, `json` for machines.", ["pretty", "json"], {
+    default: "pretty",
+  }),
+  file: optionalPath("Error log file.", { default: null, "x-default": "standard error" }),
+  access: flag("Write an access log.", { default: true }),
+  access_format: choice("Form of the access log.", ["common", "combined", "json"], { default: "common" }),
+  access_file: optionalPath("Access log file.", { default: null, "x-default": "standard output" }),
+});
+
+export const ConfigSchema = Type.Object(
+  {
+    server,
+    php,
+    static: staticFiles,
+    error_pages: errorPages,
+    pools: Type.Array(pool, {
+      description: "Groups of workers with limits of their own, chosen by URL path.",
+      minItems: 1,
+      maxItems: 64,
+      default: [{ name: "default" }],
+      "x-default": "one pool named `default`",
+      "x-expects": "a list of one to 64 pools",
+    }),
+    logging,
+  },
+  {
+    $id: "phprun.schema.json",
+    title: "phprun configuration",
+    description:
+      "Relative paths in a file start at the file's folder, or at that folder's parent when it is named `config`. " +
+      "In environment variables and flags they start at the current folder.",
+    default: {},
+    additionalProperties: false,
+    "x-expects": "a map of keys",
+  },
+);
+
+/** A configuration as written in YAML, with every default filled in. */
+export type ConfigTree = Static<typeof ConfigSchema>;
+export type PoolTree = ConfigTree["pools"][number];
+
+/** The same schema, seen as data to walk over. */
+export const rootField: Field = ConfigSchema;

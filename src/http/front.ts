@@ -1,0 +1,272 @@
+import type { Server } from "bun";
+import type { Config } from "../config/config.ts";
+import type { AccessLog } from "../log/access.ts";
+import type { Log } from "../log/log.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { PoolPatterns } from "../route/pool-patterns.ts";
+import type { ScriptRoute } from "../route/route.ts";
+import type { Router } from "../route/router.ts";
+import type { StaticFiles } from "../static/static-files.ts";
+import { type Client, type Clients, type Peer } from "./client.ts";
+import type { ErrorPages } from "./error-page.ts";
+import { type Asked, Exchange, type ExchangeHost } from "./exchange.ts";
+import { buildRequestBlock, scriptPart } from "./request-block.ts";
+import { type RequestBody, receiveBody } from "./request-body.ts";
+import { nextRequestId } from "./request-id.ts";
+import { type Target, parseTarget } from "./target.ts";
+
+export interface FrontParts {
+  readonly config: Config;
+  readonly router: Router;
+  readonly files: StaticFiles;
+  readonly pages: ErrorPages;
+  readonly patterns: PoolPatterns;
+  readonly pools: readonly Pool[];
+  readonly log: Log;
+  readonly access: AccessLog;
+}
+
+/** Where a request came in. */
+export interface Entrance {
+  readonly clients: Clients;
+  readonly serverAddr: string;
+}
+
+type Headers_ = Readonly<Record<string, string>>;
+
+/** One request as the front has understood it so far. */
+interface Incoming {
+  readonly request: Request;
+  readonly target: Target;
+  readonly headers: Headers_;
+  readonly client: Client;
+  readonly entrance: Entrance;
+  readonly requestId: string | null;
+  readonly startedMs: number;
+}
+
+/** Bodies up to this size wait in memory for a worker, and reach it in the slot. */
+const LARGEST_INLINE_BODY = 64 * 1024;
+const PROTOCOL = "HTTP/1.1";
+const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/** The front's way of a request: who asks, what for, where it leads, and who answers. */
+export class Front implements ExchangeHost {
+  readonly sendTimeoutMs: number;
+  readonly #parts: FrontParts;
+  readonly #documentRoot: string;
+
+  constructor(parts: FrontParts) {
+    this.#parts = parts;
+    this.sendTimeoutMs = parts.config.server.sendTimeoutMs;
+    this.#documentRoot = Buffer.from(parts.config.php.docroot).toString("latin1");
+  }
+
+  handle(request: Request, server: Server<unknown>, entrance: Entrance): Response | Promise<Response> {
+    const startedMs = performance.now();
+    const headers = request.headers.toJSON() as Headers_;
+    const target = parseTarget(request.url);
+    const requestId = this.#parts.config.server.requestId ? nextRequestId() : null;
+    const client = entrance.clients.identify(peerOf(server, request), headers);
+    if (client === undefined) {
+      return this.#error(400, { request, target, headers, client: NOBODY, entrance, requestId, startedMs });
+    }
+    const incoming: Incoming = { request, target, headers, client, entrance, requestId, startedMs };
+    if (request.method === "TRACE" || request.method === "CONNECT") {
+      return this.#error(405, incoming, { Allow: ALLOWED });
+    }
+
+    const route = this.#parts.router.resolve(target.path, request.method);
+    switch (route.kind) {
+      case "script":
+        // PHP's own deadline counts from here on, not Bun's idle timeout.
+        server.timeout(request, 0);
+        return this.#runScript(incoming, route, server);
+      case "file":
+        return this.#finish(incoming, this.#parts.files.respond(route, request.method, request.headers));
+      case "redirect": {
+        const location = target.query === "" ? route.location : `${route.location}?${target.query}`;
+        return this.#finish(incoming, new Response(null, { status: route.status, headers: { Location: location } }));
+      }
+      case "error":
+        return this.#error(route.status, incoming);
+      default:
+        return route satisfies never;
+    }
+  }
+
+  // ---- PHP -------------------------------------------------------------------------------------
+
+  #runScript(incoming: Incoming, route: ScriptRoute, server: Server<unknown>): Response | Promise<Response> {
+    const pool = this.#poolFor(incoming.target.path);
+    if (pool === undefined) return this.#error(404, incoming);
+    const { headers, request } = incoming;
+    const length = headers["content-length"];
+    const chunked = headers["transfer-encoding"] !== undefined;
+    if ((length === undefined || length === "0") && !chunked) {
+      const contentLength = length === undefined ? null : 0;
+      return this.#dispatch(incoming, route, pool, null, contentLength);
+    }
+    server.timeout(request, Math.ceil(this.#parts.config.server.receiveTimeoutMs / 1000));
+    return this.#receiveThenDispatch(incoming, route, pool, server);
+  }
+
+  async #receiveThenDispatch(
+    incoming: Incoming,
+    route: ScriptRoute,
+    pool: Pool,
+    server: Server<unknown>,
+  ): Promise<Response> {
+    const length = incoming.headers["content-length"];
+    const received = await receiveBody(incoming.request, length === undefined ? null : Number(length), pool.spool, {
+      inMemory: LARGEST_INLINE_BODY,
+      most: this.#parts.config.server.clientMaxBodyBytes,
+    });
+    if ("error" in received) {
+      if (received.error === "spool") {
+        this.#parts.log.error(`Cannot spool a request body: ${received.cause}`, { uri: incoming.target.uri });
+      }
+      return this.#error(received.error === "too-large" ? 413 : received.error === "spool" ? 500 : 400, incoming);
+    }
+    server.timeout(incoming.request, 0);
+    const { body } = received;
+    const bytes = body === null ? null : body.kind === "memory" ? body.bytes.length : body.region.bytes;
+    return await this.#dispatch(incoming, route, pool, body, bytes);
+  }
+
+  #dispatch(
+    incoming: Incoming,
+    route: ScriptRoute,
+    pool: Pool,
+    body: RequestBody | null,
+    contentLength: number | null,
+  ): Response | Promise<Response> {
+    const { request, target, client, headers, requestId } = incoming;
+    const block = buildRequestBlock({
+      method: request.method,
+      target,
+      script: this.#scriptPart(route),
+      contentLength,
+      protocol: PROTOCOL,
+      serverAddr: incoming.entrance.serverAddr,
+      client,
+      headers,
+      requestId,
+    });
+    const inline = body?.kind === "memory" ? body.bytes.length : 0;
+    if (block.text.length + inline > pool.memory.requestBytes) {
+      if (body?.kind === "spooled") pool.spool.give(body.region);
+      return this.#error(431, incoming);
+    }
+    const asked: Asked = {
+      request,
+      method: request.method,
+      uri: target.uri,
+      scriptFilename: route.scriptFilename,
+      remoteAddr: client.remoteAddr,
+      protocol: PROTOCOL,
+      requestId,
+      https: client.https,
+      startedMs: incoming.startedMs,
+    };
+    const exchange = new Exchange(this, pool, asked, block, body);
+    pool.dispatch(exchange);
+    return exchange.response;
+  }
+
+  #scriptPart(route: ScriptRoute): string {
+    if (route.pathInfo !== "") {
+      return scriptPart(route.scriptFilename, route.scriptName, route.pathInfo, this.#documentRoot);
+    }
+    route.script.memo ??= scriptPart(route.scriptFilename, route.scriptName, "", this.#documentRoot);
+    return route.script.memo;
+  }
+
+  #poolFor(path: string): Pool | undefined {
+    return this.#parts.pools[this.#parts.patterns.match(path)];
+  }
+
+  // ---- what an exchange asks of us -------------------------------------------------------------
+
+  refuse(exchange: Exchange, status: number, headers: Record<string, string> = {}): Response {
+    return this.#page(status, exchange.asked.request.headers.get("accept"), exchange.asked.requestId, headers);
+  }
+
+  done(exchange: Exchange, status: number, bytes: number): void {
+    const { access, config } = this.#parts;
+    if (!config.logging.access) return;
+    const { asked } = exchange;
+    const { headers } = asked.request;
+    access.record({
+      remoteAddr: asked.remoteAddr,
+      method: asked.method,
+      target: asked.uri,
+      protocol: asked.protocol,
+      status,
+      bytes,
+      durationMs: performance.now() - asked.startedMs,
+      referer: headers.get("referer"),
+      userAgent: headers.get("user-agent"),
+      requestId: asked.requestId,
+      pool: exchange.pool.name,
+    });
+  }
+
+  warn(exchange: Exchange, message: string, fields: Record<string, string | number> = {}): void {
+    this.#parts.log.warn(message, {
+      pool: exchange.pool.name,
+      script: exchange.asked.scriptFilename,
+      uri: exchange.asked.uri,
+      request_id: exchange.asked.requestId,
+      ...fields,
+    });
+  }
+
+  // ---- answers of our own ----------------------------------------------------------------------
+
+  #error(status: number, incoming: Incoming, headers: Record<string, string> = {}): Response {
+    const response = this.#page(status, incoming.headers["accept"] ?? null, incoming.requestId, headers);
+    return this.#finish(incoming, response);
+  }
+
+  #page(status: number, accept: string | null, requestId: string | null, headers: Record<string, string>): Response {
+    const ours = requestId === null ? headers : { ...headers, "X-Request-Id": requestId };
+    return this.#parts.pages.respond(status, { accept, requestId }, ours);
+  }
+
+  #finish(incoming: Incoming, response: Response): Response {
+    const { access, config } = this.#parts;
+    if (config.logging.access) {
+      const { request, headers } = incoming;
+      access.record({
+        remoteAddr: incoming.client.remoteAddr,
+        method: request.method,
+        target: incoming.target.uri,
+        protocol: PROTOCOL,
+        status: response.status,
+        bytes: Number(response.headers.get("content-length") ?? 0),
+        durationMs: performance.now() - incoming.startedMs,
+        referer: headers["referer"] ?? null,
+        userAgent: headers["user-agent"] ?? null,
+        requestId: incoming.requestId,
+        pool: null,
+      });
+    }
+    return response;
+  }
+}
+
+const NOBODY: Client = {
+  remoteAddr: "",
+  remotePort: "",
+  https: false,
+  authority: { host: "", port: "" },
+  serverPort: "",
+};
+
+function peerOf(server: Server<unknown>, request: Request): Peer {
+  return server.requestIP(request) ?? UNIX_PEER;
+}
+
+const UNIX_PEER: Peer = { address: null, port: 0 };
+

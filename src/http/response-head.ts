@@ -1,0 +1,46 @@
+/** The head of a response, as PHP sent it. */
+export interface ResponseHead {
+  readonly pairs: readonly [string, string][];
+  /** PHP's own Content-Length, if it sent one; not among the pairs. */
+  readonly contentLength: string | null;
+}
+
+/** What belongs to the connection, which is ours and not the script's (RFC 9110, section 7.6.1). */
+const HOP_BY_HOP = new Set(["connection", "keep-alive", "transfer-encoding", "upgrade", "trailer", "te"]);
+
+/** Heads repeat: most scripts send the same Content-Type and nothing else. */
+const known = new Map<string, ResponseHead>();
+const REMEMBERED = 256;
+const REMEMBERED_LENGTH = 512;
+
+/** `text` is name, NUL, value, NUL, …: a byte string from the slot. */
+export function parseResponseHead(text: string): ResponseHead {
+  const remembered = known.get(text);
+  if (remembered !== undefined) return remembered;
+  const parts = text.split("\0");
+  const pairs: [string, string][] = [];
+  let contentLength: string | null = null;
+  for (let i = 0; i + 1 < parts.length; i += 2) {
+    const name = parts[i] ?? "";
+    const value = parts[i + 1] ?? "";
+    const lower = name.toLowerCase();
+    if (lower === "content-length") contentLength = value;
+    else if (!HOP_BY_HOP.has(lower)) pairs.push([name, value]);
+  }
+  const head = { pairs, contentLength };
+  if (text.length <= REMEMBERED_LENGTH) {
+    if (known.size >= REMEMBERED) known.clear();
+    known.set(text, head);
+  }
+  return head;
+}
+
+/** Statuses that have no body (RFC 9110, sections 15.3.5, 15.3.6, 15.4.5). */
+export function hasNoBody(status: number): boolean {
+  return status === 204 || status === 205 || status === 304 || status === 101;
+}
+
+/** Bun sends 200–599; a script that asks for anything else has failed. */
+export function isSendable(status: number): boolean {
+  return status >= 200 && status <= 599;
+}

@@ -1,0 +1,121 @@
+import { closeSync } from "node:fs";
+import { socketPair } from "../../ffi/system.ts";
+import { connectFd } from "./connect-fd.ts";
+import { selfCommand } from "../self.ts";
+import { type HostEvent, HOST_OPTIONS_VARIABLE, type HostOptions, HostEventReader, encodeCommand } from "./messages.ts";
+
+export interface HostHandlers {
+  event(event: HostEvent): void;
+  /** A line on the host's or a worker's standard error or output. */
+  line(text: string): void;
+  /** The process has ended; no event follows. */
+  gone(exitCode: number | null, signal: string | number | null): void;
+}
+
+/** Descriptors a host inherits besides its control socket. All stay the caller's. */
+export interface HostDescriptors {
+  readonly pool: number;
+  readonly wake: number;
+  readonly spool: number;
+  readonly log: number;
+}
+
+/** One host process and its control socket. */
+export class HostProcess {
+  readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly #handlers: HostHandlers;
+  readonly #reader = new HostEventReader();
+  #control: Bun.Socket<undefined> | undefined;
+  /** Bytes the control socket would not take yet. */
+  #unsent: Uint8Array[] = [];
+
+  private constructor(process: Bun.Subprocess<"ignore", "pipe", "pipe">, handlers: HostHandlers) {
+    this.#process = process;
+    this.#handlers = handlers;
+  }
+
+  static async start(
+    options: HostOptions,
+    env: Record<string, string | undefined>,
+    descriptors: HostDescriptors,
+    handlers: HostHandlers,
+  ): Promise<HostProcess> {
+    const [ours, theirs] = socketPair();
+    const process = Bun.spawn(selfCommand("__host"), {
+      stdio: [
+        "ignore",
+        "pipe",
+        "pipe",
+        theirs,
+        descriptors.pool,
+        descriptors.wake,
+        descriptors.spool,
+        descriptors.log,
+      ],
+      env: { ...env, [HOST_OPTIONS_VARIABLE]: JSON.stringify(options) },
+    }) as Bun.Subprocess<"ignore", "pipe", "pipe">;
+    closeSync(theirs);
+    const host = new HostProcess(process, handlers);
+    host.#control = await connectFd(ours, {
+      data: (_socket, bytes) => host.#receive(bytes),
+      drain: () => host.#flush(),
+    });
+    void forEachLine(process.stderr, handlers.line);
+    void forEachLine(process.stdout, handlers.line);
+    void process.exited.then(() => {
+      host.#control?.end();
+      handlers.gone(process.exitCode, process.signalCode);
+    });
+    return host;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  send(kind: number, worker = 0, argument = 0): void {
+    this.#unsent.push(encodeCommand(kind, worker, argument));
+    this.#flush();
+  }
+
+  /** Ends the host and, through it, its workers. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+
+  get exited(): Promise<number> {
+    return this.#process.exited;
+  }
+
+  #flush(): void {
+    for (let next = this.#unsent[0]; next !== undefined; next = this.#unsent[0]) {
+      const sent = this.#control?.write(next) ?? 0;
+      if (sent < next.length) {
+        this.#unsent[0] = next.subarray(Math.max(sent, 0));
+        return;
+      }
+      this.#unsent.shift();
+    }
+  }
+
+  #receive(bytes: Uint8Array): void {
+    for (const event of this.#reader.read(bytes)) this.#handlers.event(event);
+  }
+}
+
+const LONGEST_LINE = 16 * 1024;
+
+async function forEachLine(stream: ReadableStream<Uint8Array>, handle: (line: string) => void): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const bytes of stream) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line !== "") handle(line);
+    if (rest.length > LONGEST_LINE) {
+      handle(rest);
+      rest = "";
+    }
+  }
+  if (rest !== "") handle(rest);
+}

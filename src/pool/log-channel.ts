@@ -1,0 +1,52 @@
+/** One log record of a host or worker, put together again. */
+export interface LogRecord {
+  readonly level: "error" | "warn" | "info" | "debug";
+  /** null: the host itself. */
+  readonly worker: number | null;
+  readonly request: number;
+  readonly script: string;
+  readonly text: string;
+}
+
+const LEVELS = ["error", "warn", "info", "debug"] as const;
+const HEAD_BYTES = 18;
+const NO_WORKER = 0xffff_ffff;
+/** What one message may grow to over several records. */
+const LONGEST_TEXT = 64 * 1024;
+
+/** Reads the records that ffi/php/log.c writes, however the socket cuts them. */
+export class LogChannel {
+  #rest: Buffer = Buffer.alloc(0);
+  readonly #begun = new Map<number, string>();
+
+  *read(bytes: Uint8Array): Generator<LogRecord> {
+    this.#rest = this.#rest.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#rest, bytes]);
+    while (this.#rest.length >= HEAD_BYTES) {
+      const size = 4 + this.#rest.readUInt32LE(0);
+      if (this.#rest.length < size) return;
+      const record = this.#record(this.#rest.subarray(0, size));
+      this.#rest = this.#rest.subarray(size);
+      if (record !== undefined) yield record;
+    }
+  }
+
+  #record(bytes: Buffer): LogRecord | undefined {
+    const worker = bytes.readUInt32LE(8);
+    const scriptLength = bytes.readUInt16LE(16);
+    const part = bytes.toString("utf8", HEAD_BYTES + scriptLength);
+    const text = (this.#begun.get(worker) ?? "") + part;
+    const more = bytes.readUInt16LE(6) === 1;
+    if (more && text.length < LONGEST_TEXT) {
+      this.#begun.set(worker, text);
+      return undefined;
+    }
+    this.#begun.delete(worker);
+    return {
+      level: LEVELS[bytes.readUInt16LE(4)] ?? "info",
+      worker: worker === NO_WORKER ? null : worker,
+      request: bytes.readUInt32LE(12),
+      script: bytes.toString("utf8", HEAD_BYTES, HEAD_BYTES + scriptLength),
+      text,
+    };
+  }
+}

@@ -1,0 +1,104 @@
+import type { PhpReport } from "../php/report.ts";
+
+/** Descriptors a host is started with. */
+export const HOST_FDS = { control: 3, pool: 4, wake: 5, spool: 6, log: 7 } as const;
+
+/** Environment variable that carries HostOptions, as JSON; removed before PHP starts. */
+export const HOST_OPTIONS_VARIABLE = "PHPRUN_HOST_OPTIONS";
+
+export interface HostOptions {
+  readonly libphp: string;
+  /** "key=value" lines that win over php.ini. */
+  readonly ini: string;
+  readonly sapiName: string;
+  readonly poolName: string;
+  readonly jsonPost: boolean;
+  /** Report what PHP is, then end. */
+  readonly inspectOnly: boolean;
+}
+
+/** The first thing a host says, before any event. */
+export type HostReport = { ok: true; report: PhpReport } | { ok: false; code: string; message: string };
+
+/** Commands to a host, as ffi/php/host.c reads them. */
+export const Command = { spawn: 1, signal: 2, end: 3 } as const;
+
+/** Argument of a `signal` command that stands for the soft deadline's signal. */
+export const DEADLINE_SIGNAL = 0;
+
+/** Events from a host, as ffi/php/host.c writes them. */
+export type HostEvent =
+  | { kind: "report"; result: HostReport }
+  | { kind: "spawned"; worker: number; pid: number; generation: number }
+  | { kind: "spawn-failed"; worker: number; errno: number }
+  | { kind: "exited"; worker: number; pid: number; exit: Exit };
+
+/** How a process ended. */
+export type Exit = { code: number } | { signal: number };
+
+export function encodeCommand(kind: number, worker: number, argument: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(kind, worker, argument).buffer);
+}
+
+/** u32 length, then JSON. */
+export function encodeHostReport(result: HostReport): Uint8Array {
+  const json = Buffer.from(JSON.stringify(result));
+  const head = Buffer.alloc(4);
+  head.writeUInt32LE(json.length);
+  return Buffer.concat([head, json]);
+}
+
+const EVENT_BYTES = 16;
+
+/** Turns the bytes of a control socket into events, however they are cut. */
+export class HostEventReader {
+  #rest: Buffer = Buffer.alloc(0);
+  #reported = false;
+
+  *read(bytes: Uint8Array): Generator<HostEvent> {
+    this.#rest = this.#rest.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#rest, bytes]);
+    for (;;) {
+      const event = this.#next();
+      if (event === undefined) return;
+      yield event;
+    }
+  }
+
+  #next(): HostEvent | undefined {
+    if (!this.#reported) return this.#report();
+    if (this.#rest.length < EVENT_BYTES) return undefined;
+    const [kind, worker, pid, argument] = [0, 4, 8, 12].map((at) => this.#rest.readUInt32LE(at)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    this.#rest = this.#rest.subarray(EVENT_BYTES);
+    switch (kind) {
+      case 1:
+        return { kind: "spawned", worker, pid, generation: argument };
+      case 2:
+        return { kind: "spawn-failed", worker, errno: argument };
+      case 3:
+        return { kind: "exited", worker, pid, exit: exitOf(argument) };
+      default:
+        throw new Error(`A host sent an event of unknown kind ${kind}`);
+    }
+  }
+
+  #report(): HostEvent | undefined {
+    if (this.#rest.length < 4) return undefined;
+    const length = this.#rest.readUInt32LE(0);
+    if (this.#rest.length < 4 + length) return undefined;
+    const result = JSON.parse(this.#rest.subarray(4, 4 + length).toString()) as HostReport;
+    this.#rest = this.#rest.subarray(4 + length);
+    this.#reported = true;
+    return { kind: "report", result };
+  }
+}
+
+/** A wait status, as waitpid(2) gives it. */
+function exitOf(status: number): Exit {
+  const signal = status & 0x7f;
+  return signal === 0 ? { code: (status >> 8) & 0xff } : { signal };
+}

@@ -1,0 +1,358 @@
+import { closeSync } from "node:fs";
+import { PoolMemory } from "../../ffi/pool-memory.ts";
+import { Phase, Outcome } from "../../ffi/layout.ts";
+import { socketPair } from "../../ffi/system.ts";
+import type { PoolConfig } from "../config/config.ts";
+import { PhprunError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import type { PhpReport } from "../php/report.ts";
+import { connectFd } from "./connect-fd.ts";
+import { HostProcess } from "./host-process.ts";
+import type { Job } from "./job.ts";
+import { LogChannel, type LogRecord } from "./log-channel.ts";
+import { Command, DEADLINE_SIGNAL, type HostEvent, type HostOptions } from "./messages.ts";
+import { Queue } from "./queue.ts";
+import { Spool } from "./spool.ts";
+import { FAILED_STARTS_LIMIT, Workers, describeExit } from "./workers.ts";
+
+/** Requests that wait in the ring beyond those that run, so that a worker never waits for its next one. */
+const SPARE_SLOTS = 16;
+const REQUEST_BUFFER_BYTES = 256 * 1024;
+const RESPONSE_BUFFER_BYTES = 256 * 1024;
+const SWEEP_MS = 50;
+/** A host that does not report within this time is given up. */
+const HOST_START_MS = 30_000;
+const HOST_BACKOFF_MS = 500;
+
+export interface PoolOptions {
+  readonly config: PoolConfig;
+  readonly host: HostOptions;
+  readonly env: Record<string, string | undefined>;
+  readonly spoolDir: string;
+  readonly clientMaxBodyBytes: number;
+  readonly log: Log;
+}
+
+interface Running {
+  readonly job: Job;
+  readonly queuedAtMs: number;
+  /** When a worker was first seen to have it; 0 while it waits in the ring. */
+  runningSinceMs: number;
+  stage: "running" | "asked-to-end" | "killed";
+}
+
+/** A pool: its shared memory, its host, its workers, and the requests that wait for them. */
+export class Pool {
+  readonly name: string;
+  readonly config: PoolConfig;
+  readonly memory: PoolMemory;
+  readonly spool: Spool;
+  readonly workers: Workers;
+  report: PhpReport | undefined;
+
+  readonly #options: PoolOptions;
+  readonly #log: Log;
+  readonly #free: number[] = [];
+  readonly #running: (Running | undefined)[];
+  readonly #queue = new Queue<{ job: Job; queuedAtMs: number }>();
+  readonly #wakeFds: [number, number];
+  readonly #logFds: [number, number];
+  #host: HostProcess | undefined;
+  #generation = 0;
+  #sweeper: Timer | undefined;
+  #respawnTimer: Timer | undefined;
+  #inFlight = 0;
+  #stopping = false;
+  #failed = false;
+  #idle: (() => void) | undefined;
+  #served = 0;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.config = options.config;
+    this.name = options.config.name;
+    this.#log = options.log.child({ pool: this.name });
+    const workers = options.config.workers.max;
+    const slots = Math.min(1024, workers + SPARE_SLOTS);
+    this.memory = new PoolMemory({
+      slots,
+      workers,
+      requestBytes: REQUEST_BUFFER_BYTES,
+      responseBytes: RESPONSE_BUFFER_BYTES,
+    });
+    this.#running = new Array<Running | undefined>(slots).fill(undefined);
+    for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot);
+    this.workers = new Workers(workers);
+    this.spool = new Spool(options.spoolDir, options.clientMaxBodyBytes);
+    this.#wakeFds = socketPair();
+    this.#logFds = socketPair();
+  }
+
+  /** Brings the host up. Resolves when PHP has started and its workers have been asked for. */
+  async start(): Promise<PhpReport> {
+    await connectFd(this.#wakeFds[0], { data: () => this.#drain() });
+    const channel = new LogChannel();
+    await connectFd(this.#logFds[0], {
+      data: (_socket, bytes) => {
+        for (const record of channel.read(bytes)) this.#logRecord(record);
+      },
+    });
+    this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
+    return await this.#startHost();
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  /** Hands a job to a worker, or lets it wait, or refuses it. */
+  dispatch(job: Job): void {
+    if (this.#stopping) return job.refused("stopping");
+    if (this.#failed) return job.refused("pool-failed");
+    const slot = this.#free.pop();
+    if (slot !== undefined) {
+      this.#submit(slot, job, performance.now());
+    } else if (this.#queue.length < this.config.queue.max) {
+      this.#queue.push({ job, queuedAtMs: performance.now() });
+    } else {
+      job.refused("queue-full");
+    }
+  }
+
+  /** A job that kept its slot has no further use for it. */
+  release(slot: number): void {
+    this.memory.release(slot);
+    this.#running[slot] = undefined;
+    this.#inFlight--;
+    this.#served++;
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+      if (next.job.settled) continue;
+      this.#submit(slot, next.job, next.queuedAtMs);
+      return;
+    }
+    this.#free.push(slot);
+    if (this.#inFlight === 0) this.#idle?.();
+  }
+
+  /** Waits until nothing runs or waits any more, or the time is over. */
+  async drain(timeoutMs: number): Promise<boolean> {
+    this.#stopping = true;
+    if (this.#inFlight === 0 && this.#queue.length === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#idle = () => resolve(true);
+    const timer = setTimeout(() => resolve(false), timeoutMs);
+    const whole = await promise;
+    clearTimeout(timer);
+    return whole;
+  }
+
+  /** Ends the host and its workers at once. */
+  async end(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#sweeper);
+    clearTimeout(this.#respawnTimer);
+    const host = this.#host;
+    if (host !== undefined) {
+      host.send(Command.end);
+      const timer = setTimeout(() => host.kill(), 2000);
+      await host.exited;
+      clearTimeout(timer);
+    }
+    for (const running of this.#running) running?.job.lost({ kind: "stopped" });
+    this.spool.close();
+    closeSync(this.memory.fd);
+  }
+
+  #submit(slot: number, job: Job, queuedAtMs: number): void {
+    this.#running[slot] = { job, queuedAtMs, runningSinceMs: 0, stage: "running" };
+    this.#inFlight++;
+    job.start(slot);
+    this.memory.submit(slot);
+  }
+
+  #drain(): void {
+    this.memory.beginDrain();
+    for (let slot = this.memory.nextCompleted(); slot >= 0; slot = this.memory.nextCompleted()) {
+      const running = this.#running[slot];
+      if (running === undefined) continue;
+      const news = this.memory.news(slot);
+      const ended = news.phase === Phase.ended;
+      if (news.outcome & Outcome.timedOut && running.stage === "running") running.stage = "asked-to-end";
+      if (running.job.news(news) && ended) this.release(slot);
+    }
+  }
+
+  // ---- deadlines -------------------------------------------------------------------------------
+
+  #sweep(nowMs: number): void {
+    this.#sweepQueue(nowMs);
+    if (this.#inFlight === 0) return;
+    for (const [slot, running] of this.#running.entries()) {
+      if (running === undefined) continue;
+      running.job.tick(nowMs);
+      this.#sweepSlot(slot, running, nowMs);
+    }
+  }
+
+  #sweepQueue(nowMs: number): void {
+    const { timeoutMs } = this.config.queue;
+    for (let next = this.#queue.peek(); next !== undefined; next = this.#queue.peek()) {
+      const overdue = timeoutMs > 0 && nowMs - next.queuedAtMs > timeoutMs;
+      if (!overdue && !next.job.settled) break;
+      this.#queue.shift();
+      if (overdue && !next.job.settled) next.job.refused("queue-timeout");
+    }
+    for (const { job } of this.#queue) job.tick(nowMs);
+  }
+
+  #sweepSlot(slot: number, running: Running, nowMs: number): void {
+    const phase = this.memory.phase(slot);
+    if (phase === Phase.queued) {
+      const { timeoutMs } = this.config.queue;
+      if (!running.job.settled && timeoutMs > 0 && nowMs - running.queuedAtMs > timeoutMs) {
+        this.memory.clientGone(slot);
+        running.job.refused("queue-timeout");
+      }
+      return;
+    }
+    if (phase === Phase.ended || this.config.timeoutMs === 0) return;
+    // A sweep's worth of time that the worker spent waiting for a slow client is not the script's.
+    if (running.runningSinceMs === 0) running.runningSinceMs = nowMs;
+    else if (running.job.stalled) running.runningSinceMs += SWEEP_MS;
+    const ranMs = nowMs - running.runningSinceMs;
+    const worker = this.memory.owner(slot);
+    if (running.stage === "running" && ranMs > this.config.timeoutMs) {
+      running.stage = "asked-to-end";
+      this.memory.deadline(slot);
+      this.#host?.send(Command.signal, worker, DEADLINE_SIGNAL);
+    } else if (running.stage === "asked-to-end" && ranMs > this.config.timeoutMs + this.config.killAfterMs) {
+      running.stage = "killed";
+      this.#log.warn("killed a worker whose request did not end after its deadline", { worker });
+      this.#host?.send(Command.signal, worker, 9);
+    }
+  }
+
+  // ---- host and workers ------------------------------------------------------------------------
+
+  async #startHost(): Promise<PhpReport> {
+    const { promise, resolve, reject } = Promise.withResolvers<PhpReport>();
+    const timer = setTimeout(() => {
+      reject(new PhprunError("HOST_START", `Cannot start PHP: no answer from it within ${HOST_START_MS / 1000} s`));
+      this.#host?.kill();
+    }, HOST_START_MS);
+    this.#generation++;
+    this.#host = await HostProcess.start(
+      this.#options.host,
+      this.#options.env,
+      {
+        pool: this.memory.fd,
+        wake: this.#wakeFds[1],
+        spool: this.spool.fd,
+        log: this.#logFds[1],
+      },
+      {
+        line: (text) => this.#log.warn(text, { source: "stderr" }),
+        gone: (code, signal) => {
+          reject(new PhprunError("HOST_START", `Cannot start PHP: its host ended with ${signal ?? `exit code ${code}`}`));
+          this.#hostGone(code, signal);
+        },
+        event: (event) => {
+          if (event.kind !== "report") return this.#workerEvent(event);
+          if (event.result.ok) resolve(event.result.report);
+          else reject(new PhprunError(event.result.code, event.result.message));
+        },
+      },
+    );
+    try {
+      this.report = await promise;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#topUp();
+    return this.report;
+  }
+
+  #topUp(): void {
+    clearTimeout(this.#respawnTimer);
+    if (this.#stopping && this.#inFlight === 0) return;
+    const nowMs = performance.now();
+    for (const worker of this.workers.takeDue(nowMs)) this.#host?.send(Command.spawn, worker.number, this.#generation);
+    const nextMs = this.workers.nextDueMs();
+    if (Number.isFinite(nextMs)) this.#respawnTimer = setTimeout(() => this.#topUp(), nextMs - nowMs + 1);
+  }
+
+  #workerEvent(event: Exclude<HostEvent, { kind: "report" }>): void {
+    const nowMs = performance.now();
+    const served = event.kind === "exited" ? this.memory.worker(event.worker).requests : 0;
+    const known = this.workers.apply(event, nowMs, served);
+    if (known === undefined) return;
+    switch (event.kind) {
+      case "spawned":
+        this.#log.debug("worker started", { worker: event.worker, gen: event.generation, pid: event.pid });
+        break;
+      case "spawn-failed":
+        this.#log.error("cannot fork a worker", { worker: event.worker, errno: event.errno });
+        break;
+      case "exited":
+        this.#bury(event.worker, event.pid, event.exit);
+        break;
+      default:
+        event satisfies never;
+    }
+    if (this.workers.failed && !this.#failed) this.#fail();
+    this.#topUp();
+  }
+
+  #bury(worker: number, pid: number, exit: { code: number } | { signal: number }): void {
+    // What it completed before it died is still good.
+    this.#drain();
+    const slot = this.memory.bury(worker);
+    this.#drain();
+    const running = slot < 0 ? undefined : this.#running[slot];
+    if (running !== undefined) {
+      running.job.lost(running.stage === "killed" ? { kind: "killed-by-deadline" } : { kind: "died", exit });
+      this.release(slot);
+    }
+    if (running !== undefined || !("code" in exit && exit.code === 0)) {
+      this.#log.error(`worker ended with ${describeExit(exit)}`, { worker, pid });
+    }
+    setTimeout(() => this.memory.resubmitOrphans(), 100);
+  }
+
+  #hostGone(code: number | null, signal: string | number | null): void {
+    this.#host = undefined;
+    if (this.report === undefined || this.#stopping) return;
+    this.#log.error(`host ended with ${signal ?? `exit code ${code}`}; starting another`);
+    this.#drain();
+    for (const worker of this.workers.all) {
+      if (worker.state !== "absent") this.#bury(worker.number, worker.pid, { signal: 9 });
+    }
+    this.workers.allGone();
+    this.#respawnTimer = setTimeout(() => {
+      this.#startHost().catch((error: unknown) => {
+        this.#log.error(error instanceof Error ? error.message : String(error));
+        this.#hostGone(null, "an error at start");
+      });
+    }, HOST_BACKOFF_MS);
+  }
+
+  #fail(): void {
+    this.#failed = true;
+    this.#log.error(
+      `${FAILED_STARTS_LIMIT} workers in a row ended right after their start: the pool is given up. Requests to it get 503 until phprun is started again.`,
+    );
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) next.job.refused("pool-failed");
+  }
+
+  #logRecord(record: LogRecord): void {
+    const fields = {
+      ...(record.worker === null ? {} : { worker: record.worker }),
+      ...(record.script === "" ? {} : { script: record.script }),
+    };
+    this.#log[record.level](record.text, fields);
+  }
+}

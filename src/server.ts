@@ -1,0 +1,153 @@
+import { networkInterfaces } from "node:os";
+import { unlinkSync } from "node:fs";
+import { Elysia } from "elysia";
+import type { Server } from "bun";
+import { raiseOpenFiles } from "../ffi/system.ts";
+import { banner } from "./banner.ts";
+import type { Config, Listener } from "./config/config.ts";
+import { PhprunError } from "./errors.ts";
+import { Clients } from "./http/client.ts";
+import { ErrorPages } from "./http/error-page.ts";
+import { type Entrance, Front } from "./http/front.ts";
+import { createAccessLog } from "./log/access.ts";
+import type { Log } from "./log/log.ts";
+import { hostEnvironment, hostOptions } from "./pool/host-options.ts";
+import { Pool } from "./pool/pool.ts";
+import { PoolPatterns } from "./route/pool-patterns.ts";
+import { Router } from "./route/router.ts";
+import { StaticFiles } from "./static/static-files.ts";
+
+export interface RunningServer {
+  readonly urls: readonly string[];
+  /** What to tell the user at start. */
+  readonly banner: string;
+  /** Stops accepting, finishes what runs (bounded by server.stop_timeout_ms), ends every process. */
+  stop(): Promise<void>;
+  /** Ends everything now. */
+  stopNow(): Promise<void>;
+  reopenLogs(): void;
+  /** Rejects when the server can no longer serve anything. */
+  readonly failed: Promise<never>;
+}
+
+/** Brings PHP up, then opens the listeners. */
+export async function startServer(config: Config, log: Log): Promise<RunningServer> {
+  raiseOpenFiles();
+  const access = createAccessLog(config.logging);
+  const pools = config.pools.map(
+    (pool) =>
+      new Pool({
+        config: pool,
+        host: hostOptions(config, pool),
+        env: hostEnvironment(config, pool),
+        spoolDir: config.server.spoolDir,
+        clientMaxBodyBytes: config.server.clientMaxBodyBytes,
+        log,
+      }),
+  );
+  const pages = new ErrorPages(config.errorPages, (status, file) => {
+    log.warn(`Cannot read the error page for ${status}: ${file}; the built-in page stands in`);
+  });
+  const front = new Front({
+    config,
+    router: new Router(config.php, { serveFiles: config.static.enabled }),
+    files: new StaticFiles(config.static, { refuse: (status, headers) => pages.respond(status, { accept: null }, headers) }),
+    pages,
+    patterns: new PoolPatterns(config.pools),
+    pools,
+    log,
+    access,
+  });
+
+  const listening: { app: Elysia; listener: Listener }[] = [];
+  const end = async (): Promise<void> => {
+    await Promise.all(pools.map((pool) => pool.end()));
+    access.close();
+  };
+  try {
+    await Promise.all(pools.map((pool) => pool.start()));
+    for (const listener of config.server.listeners) listening.push({ app: open(listener, config, front), listener });
+  } catch (error) {
+    for (const { app } of listening) void app.stop(true);
+    await end();
+    throw error;
+  }
+
+  const close = async (now: boolean): Promise<void> => {
+    const closing = listening.map(({ app }) => app.stop(now));
+    if (!now) await Promise.all(pools.map((pool) => pool.drain(config.server.stopTimeoutMs)));
+    await end();
+    for (const { app } of listening) void app.stop(true);
+    await Promise.race([Promise.all(closing), Bun.sleep(1000)]);
+    for (const { listener } of listening) if (listener.kind === "unix") removeSocket(listener.path);
+  };
+  let closing: Promise<void> | undefined;
+  const urls = listening.map(({ app, listener }) => urlOf(listener, app.server));
+  return {
+    urls,
+    banner: banner(config, pools, urls),
+    stop: () => (closing ??= close(false)),
+    stopNow: () => close(true),
+    reopenLogs: () => {
+      log.reopen();
+      access.reopen();
+    },
+    failed: new Promise<never>(() => undefined),
+  };
+}
+
+function open(listener: Listener, config: Config, front: Front): Elysia {
+  const entrance: Entrance = {
+    clients: new Clients(config.server.trustedProxies, listener.kind === "tcp" ? listener.port : null),
+    serverAddr: listener.kind === "tcp" ? serverAddress(listener.host) : "",
+  };
+  const app = new Elysia().all(
+    "/*",
+    ({ request, server }) => front.handle(request, server as Server<unknown>, entrance),
+    { parse: "none" },
+  );
+  const where =
+    listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
+  try {
+    if (listener.kind === "unix") removeSocket(listener.path);
+    app.listen({
+      ...where,
+      development: false,
+      // Bun counts in whole seconds and knows at most 255.
+      idleTimeout: Math.min(255, Math.ceil(config.server.keepAliveTimeoutMs / 1000)),
+      maxRequestBodySize: config.server.clientMaxBodyBytes,
+    } as Parameters<typeof app.listen>[0]);
+  } catch (cause) {
+    const place = listener.kind === "tcp" ? `${listener.host}:${listener.port}` : listener.path;
+    throw new PhprunError("LISTEN", `Cannot listen on ${place}: ${listenReason(cause)}`, { cause });
+  }
+  return app as unknown as Elysia;
+}
+
+function listenReason(cause: unknown): string {
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  if (code === "EADDRINUSE") return "the address is in use. Stop what uses it, or choose another with --port.";
+  if (code === "EACCES") return "not permitted. Ports below 1024 need root or CAP_NET_BIND_SERVICE.";
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+function urlOf(listener: Listener, server: Server<unknown> | null): string {
+  if (listener.kind === "unix") return `unix:${listener.path}`;
+  const host = listener.host === "0.0.0.0" || listener.host === "::" ? "localhost" : listener.host;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${server?.port ?? listener.port}`;
+}
+
+/** SERVER_ADDR. Bun does not tell the local address of a connection, so a wildcard becomes the first one there is. */
+function serverAddress(host: string): string {
+  if (host !== "0.0.0.0" && host !== "::") return host;
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return addresses.find((entry) => entry.family === "IPv4" && !entry.internal)?.address ?? "127.0.0.1";
+}
+
+function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Not there: just as well.
+  }
+}

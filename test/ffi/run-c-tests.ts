@@ -1,0 +1,72 @@
+#!/usr/bin/env bun
+/**
+ * Compiles and runs the stand-alone C tests of the transport, test/ffi/*.c, each a program with its own main():
+ *
+ *   bun test/ffi/run-c-tests.ts [--sanitize=address|thread] [NAME…]
+ *
+ * NAME picks tests by file name without ".c". A test passes when it ends with 0; 77 means skipped, with the reason on
+ * its last line. The sanitizers need gcc's libasan and libtsan, which Debian's gcc brings along.
+ */
+import { globSync } from "node:fs";
+import { basename, join } from "node:path";
+
+import { compile, parseSanitizer, root, runStep, type Sanitizer } from "../../ffi/compile.ts";
+import { PhprunError } from "../../src/errors.ts";
+
+const skipped = 77;
+
+export type CTestResult = "passed" | "failed" | "skipped";
+
+/** Names of all stand-alone C tests. */
+export function cTests(): string[] {
+  return globSync("test/ffi/*.c", { cwd: root })
+    .map((file) => basename(file, ".c"))
+    .sort();
+}
+
+/** Compiles one test together with the transport and runs it; what it prints goes to our own output. */
+export async function runCTest(name: string, sanitize?: Sanitizer): Promise<CTestResult> {
+  const program = join(root, "build", `test${sanitize === undefined ? "" : `-${sanitize}`}`, name);
+  const transport = globSync("ffi/transport/*.c", { cwd: root }).map((file) => join(root, file));
+  await compile(program, [join(root, `test/ffi/${name}.c`), ...transport.sort()], [], { sanitize });
+  const test = Bun.spawn([...withoutRandomLayout(sanitize), program], {
+    cwd: root,
+    env: {
+      ...process.env,
+      ASAN_OPTIONS: "detect_leaks=1:abort_on_error=0:exitcode=99",
+      TSAN_OPTIONS: "halt_on_error=1:exitcode=99",
+    },
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const exitCode = await test.exited;
+  if (exitCode === skipped) return "skipped";
+  return exitCode === 0 ? "passed" : "failed";
+}
+
+/** ThreadSanitizer before gcc 14 refuses the wide address randomisation of newer kernels. */
+function withoutRandomLayout(sanitize: Sanitizer | undefined): string[] {
+  if (sanitize !== "thread" || Bun.which("setarch") === null) return [];
+  const allowed = Bun.spawnSync(["setarch", "-R", "true"]).exitCode === 0;
+  return allowed ? ["setarch", "-R"] : [];
+}
+
+if (import.meta.main) {
+  await runStep(async () => {
+    const options = process.argv.slice(2).filter((argument) => argument.startsWith("--"));
+    const wrong = options.find((option) => !option.startsWith("--sanitize="));
+    if (wrong !== undefined) {
+      throw new PhprunError("USAGE_OPTION", `Cannot use ${wrong}: the option is --sanitize=address|thread`);
+    }
+    const sanitize = parseSanitizer(options[0]);
+    const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
+    const count: Record<CTestResult, number> = { passed: 0, failed: 0, skipped: 0 };
+    for (const name of names.length > 0 ? names : cTests()) {
+      console.log(`--- ${name}${sanitize === undefined ? "" : ` (${sanitize} sanitizer)`}`);
+      const result = await runCTest(name, sanitize);
+      count[result]++;
+      console.log(`    ${result}`);
+    }
+    console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+    if (count.failed > 0 || count.passed === 0) process.exit(1);
+  });
+}
