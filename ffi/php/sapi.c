@@ -33,7 +33,7 @@ static void ini_defaults(HashTable *configuration)
         zend_hash_str_update(configuration, defaults[i].name, strlen(defaults[i].name), &value);
     }
 #if PHP_VERSION_ID < 80500
-    phprun_sapi.name = "fpm-fcgi";
+    sapi_module.name = "fpm-fcgi"; /* the copy that sapi_startup() made */
 #endif
 }
 
@@ -134,6 +134,8 @@ static void note_error(int type, zend_string *file, uint32_t line, zend_string *
 int32_t phprun_php_start(const char *ini_entries, const char *name, const char *pool_name, uint32_t json_post,
                          int32_t log_fd)
 {
+    /* For the host alone; scripts need not see it in their environment. */
+    unsetenv("PHPRUN_HOST_OPTIONS");
     log_startup(log_fd);
     signal(SIGPIPE, SIG_IGN);
 
@@ -144,12 +146,10 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
 
     zend_signal_startup();
     sapi_startup(&phprun_sapi);
-    /* The interpreter of scripts that is nobody's concern here: PHP_BINARY stays empty, as in php-fpm. */
-    phprun_sapi.executable_location = NULL;
     if (phprun_sapi.startup(&phprun_sapi) != SUCCESS) {
         return -EIO;
     }
-    phprun_sapi.name = (char *)sapi_name;
+    sapi_module.name = (char *)sapi_name;
 #ifdef ZEND_SIGNALS
     SIGG(reset) = 0;
 #endif
