@@ -73,28 +73,6 @@ static void reset_signals(void)
     sigaltstack(&off, NULL);
 }
 
-static int compare_descriptors(const void *a, const void *b)
-{
-    return *(const int *)a - *(const int *)b;
-}
-
-/* Closes every descriptor but 0–2 and those kept: above all the listening socket and other workers' ends. */
-static void close_all_but(int *kept, size_t count)
-{
-    qsort(kept, count, sizeof *kept, compare_descriptors);
-    unsigned int first = 3;
-    for (size_t i = 0; i < count; i++) {
-        if (kept[i] < (int)first) {
-            continue;
-        }
-        if ((unsigned int)kept[i] > first) {
-            close_range(first, (unsigned int)kept[i] - 1, 0);
-        }
-        first = (unsigned int)kept[i] + 1;
-    }
-    close_range(first, ~0u, 0);
-}
-
 /* Runs before any exit handler registered earlier (Bun's), none of which may run in a worker. */
 static void leave_at_once(int status, void *unused)
 {
@@ -117,8 +95,8 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
     static struct worker worker;
     worker = (struct worker){.pool = host->pool, .number = number, .spool_fd = host->spool_fd};
     become_child(parent);
-    int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
-    close_all_but(kept, sizeof kept / sizeof kept[0]);
+    const int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
+    descriptors_close_others(kept, sizeof kept / sizeof kept[0]);
     host->pool->wake_fd = host->wake_fd;
     char name[16];
     snprintf(name, sizeof name, "phprun/%u", number);

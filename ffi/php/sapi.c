@@ -146,9 +146,11 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
 
     zend_signal_startup();
     sapi_startup(&phprun_sapi);
+    descriptors_before_php();
     if (phprun_sapi.startup(&phprun_sapi) != SUCCESS) {
         return -EIO;
     }
+    descriptors_after_php();
     sapi_module.name = (char *)sapi_name;
 #ifdef ZEND_SIGNALS
     SIGG(reset) = 0;

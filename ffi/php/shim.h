@@ -78,6 +78,12 @@ void log_as_worker(struct worker *worker);
 void log_text(enum log_level level, const char *format, ...) ZEND_ATTRIBUTE_FORMAT(printf, 2, 3);
 void log_message(const char *message, int syslog_type);
 
+/* descriptors.c */
+void descriptors_before_php(void);
+void descriptors_after_php(void);
+/* Closes every descriptor but 0–2, those PHP opened while it started, and `also`. */
+void descriptors_close_others(const int *also, size_t count);
+
 /* evaluate.c: evaluates `code`, writes the string it returns to `fd`, ends the process. */
 ZEND_NORETURN void evaluate_to(const char *code, int fd);
 
