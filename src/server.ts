@@ -97,10 +97,9 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
 }
 
 function open(listener: Listener, config: Config, front: Front): Elysia {
-  const entrance: Entrance = {
-    clients: new Clients(config.server.trustedProxies, listener.kind === "tcp" ? listener.port : null),
-    serverAddr: listener.kind === "tcp" ? serverAddress(listener.host) : "",
-  };
+  const serverAddr = listener.kind === "tcp" ? serverAddress(listener.host) : "";
+  const clientsOf = (port: number | null) => new Clients(config.server.trustedProxies, port);
+  let entrance: Entrance = { clients: clientsOf(null), serverAddr };
   const app = new Elysia().all(
     "/*",
     ({ request, server }) => front.handle(request, server as Server<unknown>, entrance),
@@ -117,6 +116,8 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
       idleTimeout: Math.min(255, Math.ceil(config.server.keepAliveTimeoutMs / 1000)),
       maxRequestBodySize: config.server.clientMaxBodyBytes,
     } as Parameters<typeof app.listen>[0]);
+    // With port 0 it is known only now; no request can have come in between.
+    if (listener.kind === "tcp") entrance = { clients: clientsOf(app.server?.port ?? listener.port), serverAddr };
   } catch (cause) {
     const place = listener.kind === "tcp" ? `${listener.host}:${listener.port}` : listener.path;
     throw new PhprunError("LISTEN", `Cannot listen on ${place}: ${listenReason(cause)}`, { cause });
