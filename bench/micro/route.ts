@@ -16,6 +16,7 @@ const router = new Router({
   frontController: "index.php",
   scriptExtensions: [".php"],
   indexFiles: ["index.php", "index.html"],
+  symlinks: "inside",
   ini: {},
   env: {},
   sapiName: "phprun",

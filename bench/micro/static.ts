@@ -26,6 +26,7 @@ const router = new Router({
   frontController: "index.php",
   scriptExtensions: [".php"],
   indexFiles: ["index.php"],
+  symlinks: "inside",
   ini: {},
   env: {},
   sapiName: "phprun",

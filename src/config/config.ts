@@ -41,6 +41,8 @@ export interface PhpConfig {
   /** Extensions that run as PHP, with their dot: [".php"]. */
   readonly scriptExtensions: readonly string[];
   readonly indexFiles: readonly string[];
+  /** Where symbolic links may lead: inside the docroot, everywhere, or into these folders too. */
+  readonly symlinks: "inside" | "all" | readonly string[];
   /** Overrides for php.ini, as strings. */
   readonly ini: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;

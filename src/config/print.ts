@@ -36,6 +36,7 @@ export function toTree(config: Config): Printed {
       front_controller: php.frontController,
       script_extensions: [...php.scriptExtensions],
       index_files: [...php.indexFiles],
+      symlinks: typeof php.symlinks === "string" ? php.symlinks : [...php.symlinks],
       ini: { ...php.ini },
       env: { ...php.env },
       sapi_name: php.sapiName,

@@ -115,6 +115,19 @@ const php = section("What is served, and the PHP that runs it.", {
     Type.String({ pattern: "^[^/\\x00-\\x1f]+$", "x-expects": "a file name" }),
     { default: ["index.php", "index.html"] },
   ),
+  symlinks: Type.Union(
+    [
+      Type.Literal("inside"),
+      Type.Literal("all"),
+      Type.Array(Type.String({ minLength: 1, "x-kind": "path", "x-expects": "a path" })),
+    ],
+    {
+      description:
+        "Where symbolic links in the docroot may lead: `inside` it, to `all` places, or also into the folders listed.",
+      default: "inside",
+      "x-expects": "inside, all, or a list of folders",
+    },
+  ),
   ini: textMap(
     "ini",
     "Overrides for php.ini, such as `memory_limit: 128M`. `true` and `false` become `1` and `0`.",
@@ -173,8 +186,8 @@ const errorPages = Type.Record(
 
 const workerRange = Type.Object(
   {
-    min: count("Workers that always run.", { minimum: 1, maximum: 4096 }),
-    max: count("Workers at most.", { minimum: 1, maximum: 4096 }),
+    min: count("Workers that always run.", { minimum: 1, maximum: 512 }),
+    max: count("Workers at most.", { minimum: 1, maximum: 512 }),
   },
   { additionalProperties: false, "x-expects": "a map with min and max" },
 );
@@ -186,13 +199,13 @@ const pool = Type.Object(
       "x-expects": "letters, digits, - and _ (32 at most)",
     }),
     worker_count: Type.Union(
-      [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: 4096 }), workerRange],
+      [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: 512 }), workerRange],
       {
         description:
           "How many workers run: a number, `{ min, max }` to grow and shrink with the load, or `auto`.",
         default: "auto",
         "x-default": "`auto`: two per CPU, 2 at least",
-        "x-expects": "a whole number from 1 to 4096, { min, max }, or auto",
+        "x-expects": "a whole number from 1 to 512, { min, max }, or auto",
       },
     ),
     memory_limit_mb: count(

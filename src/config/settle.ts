@@ -37,6 +37,7 @@ export function settle(
       frontController: php.front_controller,
       scriptExtensions: php.script_extensions,
       indexFiles: php.index_files,
+      symlinks: php.symlinks,
       ini: iniText(php.ini),
       env: envText(php.env),
       sapiName: php.sapi_name,

@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import type { PhpConfig } from "../config/config.ts";
 import { PhprunError } from "../errors.ts";
-import { Docroot, toBytes, type SymlinkPolicy } from "./docroot.ts";
+import { Docroot, toBytes } from "./docroot.ts";
 import { lookUp } from "./look-up.ts";
 import { baseName, hasHiddenSegment, isPhpSource, isScript } from "./names.ts";
 import { decodePath } from "./path.ts";
@@ -9,12 +9,6 @@ import type { ErrorRoute, FileRoute, FsPath, RedirectRoute, Route, Script, Scrip
 import { Verdicts } from "./verdicts.ts";
 
 export interface RouterOptions {
-  /**
-   * Where symbolic links may lead.
-   *
-   * @default {"inside"}
-   */
-  readonly symlinks?: SymlinkPolicy;
   /**
    * False when static files are turned off: what is no script then counts as not there.
    *
@@ -73,7 +67,7 @@ export class Router {
   readonly #scripts = new Map<string, KnownScript>();
 
   constructor(php: PhpConfig, options: RouterOptions = {}) {
-    this.#docroot = new Docroot(php.docroot, options.symlinks ?? "inside");
+    this.#docroot = new Docroot(php.docroot, php.symlinks);
     this.#extensions = php.scriptExtensions.map(toBytes);
     this.#indexFiles = php.indexFiles.map(toBytes);
     this.#frontController = php.frontController === null ? null : scriptBelow(php.frontController);

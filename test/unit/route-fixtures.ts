@@ -27,6 +27,7 @@ export function phpConfig(docroot: string, overrides: Partial<PhpConfig> = {}): 
     frontController: "index.php",
     scriptExtensions: [".php"],
     indexFiles: ["index.php", "index.html"],
+    symlinks: "inside",
     ini: {},
     env: {},
     sapiName: "phprun",

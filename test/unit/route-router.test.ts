@@ -210,9 +210,9 @@ test("a link that leaves the docroot is refused, unless its target is allowed", 
   expect(brief(inside.resolve("/up/run.php/info"))).toBe("403");
   expect(brief(inside.resolve("/no.txt"))).toBe("403");
   expect(brief(inside.resolve("/alias.txt"))).toBe("file /alias.txt");
-  const all = new Router(phpConfig(docroot), { symlinks: "all" });
+  const all = new Router(phpConfig(docroot, { symlinks: "all" }));
   expect(brief(all.resolve("/up/run.php"))).toBe("script /up/run.php");
-  const listed = new Router(phpConfig(docroot), { symlinks: [join(dir.path, "var")] });
+  const listed = new Router(phpConfig(docroot, { symlinks: [join(dir.path, "var")] }));
   expect(brief(listed.resolve("/up/up.txt"))).toBe("file /up/up.txt");
   expect(brief(listed.resolve("/no.txt"))).toBe("403");
 });
@@ -222,7 +222,7 @@ test("a link to PHP source or to a dot file is no way around the rules", async (
   symlinkSync("config.php", join(dir.path, "config.txt"));
   symlinkSync(".env", join(dir.path, "env.txt"));
   for (const symlinks of ["inside", "all"] as const) {
-    const router = new Router(phpConfig(dir.path), { symlinks });
+    const router = new Router(phpConfig(dir.path, { symlinks }));
     expect(brief(router.resolve("/config.txt"))).toBe("403");
     expect(brief(router.resolve("/env.txt"))).toBe("403");
   }
@@ -327,7 +327,7 @@ test("what is neither file nor folder, and a loop of links, is refused", async (
   await using dir = site("index.php");
   symlinkSync("loop", join(dir.path, "loop"));
   symlinkSync("/dev/null", join(dir.path, "null"));
-  const router = new Router(phpConfig(dir.path), { symlinks: "all" });
+  const router = new Router(phpConfig(dir.path, { symlinks: "all" }));
   expect(brief(router.resolve("/loop"))).toBe("403");
   expect(brief(router.resolve("/null"))).toBe("403");
 });
