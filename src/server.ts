@@ -100,11 +100,9 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
   const serverAddr = listener.kind === "tcp" ? serverAddress(listener.host) : "";
   const clientsOf = (port: number | null) => new Clients(config.server.trustedProxies, port);
   let entrance: Entrance = { clients: clientsOf(null), serverAddr };
-  const app = new Elysia().all(
-    "/*",
-    ({ request, server }) => front.handle(request, server as Server<unknown>, entrance),
-    { parse: "none" },
-  );
+  const app = new Elysia()
+    .onError(({ error }) => front.failed(error))
+    .all("/*", ({ request, server }) => front.handle(request, server as Server<unknown>, entrance), { parse: "none" });
   const where =
     listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
   try {
@@ -114,7 +112,9 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
       development: false,
       // Bun counts in whole seconds and knows at most 255.
       idleTimeout: Math.min(255, Math.ceil(config.server.keepAliveTimeoutMs / 1000)),
-      maxRequestBodySize: config.server.clientMaxBodyBytes,
+      // Ours is checked while the body comes, with a page; Bun's own answer would be a bare status.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      error: (error: unknown) => front.failed(error),
     } as Parameters<typeof app.listen>[0]);
     // With port 0 it is known only now; no request can have come in between.
     if (listener.kind === "tcp") entrance = { clients: clientsOf(app.server?.port ?? listener.port), serverAddr };

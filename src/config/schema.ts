@@ -71,7 +71,7 @@ const server = section("Where phprun listens and how it treats clients.", {
     "x-default": "none",
   }),
   server_header: optionalText("Value of the `Server` header; null sends none.", {
-    default: "phprun",
+    default: null,
     pattern: HEADER_TEXT,
     "x-expects": "printable ASCII text, or null",
   }),

@@ -25,6 +25,8 @@ export interface Asked {
 /** What an exchange needs of the front. */
 export interface ExchangeHost {
   readonly sendTimeoutMs: number;
+  /** Value of the Server header; null for none. */
+  readonly serverHeader: string | null;
   /** The error page for a status. */
   refuse(exchange: Exchange, status: number, headers?: Record<string, string>): Response;
   /** The exchange is over, as far as the client is concerned. */
@@ -204,10 +206,13 @@ export class Exchange implements Job {
   }
 
   #withOurHeaders(pairs: readonly [string, string][], contentLength: string | null): [string, string][] {
-    if (this.asked.requestId === null && contentLength === null) return pairs as [string, string][];
+    const { requestId } = this.asked;
+    const { serverHeader } = this.host;
+    if (requestId === null && contentLength === null && serverHeader === null) return pairs as [string, string][];
     const all: [string, string][] = [...pairs];
     if (contentLength !== null) all.push(["Content-Length", contentLength]);
-    if (this.asked.requestId !== null) all.push(["X-Request-Id", this.asked.requestId]);
+    if (requestId !== null) all.push(["X-Request-Id", requestId]);
+    if (serverHeader !== null) all.push(["Server", serverHeader]);
     return all;
   }
 

@@ -3,8 +3,9 @@ import type { Config } from "../config/config.ts";
 import type { AccessLog } from "../log/access.ts";
 import type { Log } from "../log/log.ts";
 import type { Pool } from "../pool/pool.ts";
+import { decodePath, maxTargetBytes } from "../route/path.ts";
 import type { PoolPatterns } from "../route/pool-patterns.ts";
-import type { ScriptRoute } from "../route/route.ts";
+import type { FileRoute, ScriptRoute } from "../route/route.ts";
 import type { Router } from "../route/router.ts";
 import type { StaticFiles } from "../static/static-files.ts";
 import { type Client, type Clients, type Peer } from "./client.ts";
@@ -53,12 +54,14 @@ const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /** The front's way of a request: who asks, what for, where it leads, and who answers. */
 export class Front implements ExchangeHost {
   readonly sendTimeoutMs: number;
+  readonly serverHeader: string | null;
   readonly #parts: FrontParts;
   readonly #documentRoot: string;
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
     this.sendTimeoutMs = parts.config.server.sendTimeoutMs;
+    this.serverHeader = parts.config.server.serverHeader;
     this.#documentRoot = Buffer.from(parts.config.php.docroot).toString("latin1");
   }
 
@@ -76,6 +79,8 @@ export class Front implements ExchangeHost {
       return this.#error(405, incoming, { Allow: ALLOWED });
     }
 
+    if (target.uri.length > maxTargetBytes) return this.#error(414, incoming);
+
     const route = this.#parts.router.resolve(target.path, request.method);
     switch (route.kind) {
       case "script":
@@ -83,7 +88,7 @@ export class Front implements ExchangeHost {
         server.timeout(request, 0);
         return this.#runScript(incoming, route, server);
       case "file":
-        return this.#finish(incoming, this.#parts.files.respond(route, request.method, request.headers));
+        return this.#finish(incoming, this.#serveFile(incoming, route));
       case "redirect": {
         const location = target.query === "" ? route.location : `${route.location}?${target.query}`;
         return this.#finish(incoming, new Response(null, { status: route.status, headers: { Location: location } }));
@@ -93,6 +98,13 @@ export class Front implements ExchangeHost {
       default:
         return route satisfies never;
     }
+  }
+
+  #serveFile(incoming: Incoming, route: FileRoute): Response {
+    const response = this.#parts.files.respond(route, incoming.request.method, incoming.request.headers);
+    if (incoming.requestId !== null) response.headers.set("X-Request-Id", incoming.requestId);
+    if (this.serverHeader !== null) response.headers.set("Server", this.serverHeader);
+    return response;
   }
 
   // ---- PHP -------------------------------------------------------------------------------------
@@ -126,7 +138,9 @@ export class Front implements ExchangeHost {
       if (received.error === "spool") {
         this.#parts.log.error(`Cannot spool a request body: ${received.cause}`, { uri: incoming.target.uri });
       }
-      return this.#error(received.error === "too-large" ? 413 : received.error === "spool" ? 500 : 400, incoming);
+      if (received.error !== "too-large") return this.#error(received.error === "spool" ? 500 : 400, incoming);
+      // What is left of the body is not read, so the connection cannot be used again.
+      return this.#error(413, incoming, { Connection: "close" });
     }
     server.timeout(incoming.request, 0);
     const { body } = received;
@@ -183,7 +197,20 @@ export class Front implements ExchangeHost {
   }
 
   #poolFor(path: string): Pool | undefined {
-    return this.#parts.pools[this.#parts.patterns.match(path)];
+    const { patterns, pools } = this.#parts;
+    if (patterns.isConstant) return pools[patterns.match("/")];
+    const decoded = decodePath(path);
+    return typeof decoded === "string" ? pools[patterns.match(decoded)] : undefined;
+  }
+
+  /** What went wrong in Bun or in our own code, after the request had been taken. */
+  failed(error: unknown): Response {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    // A file that went away, or may not be read, between our look at it and Bun's.
+    if (code === "ENOENT") return this.#page(404, null, null, {});
+    if (code === "EACCES" || code === "EPERM") return this.#page(403, null, null, {});
+    this.#parts.log.error(`A request failed inside phprun: ${error instanceof Error ? error.stack : error}`);
+    return this.#page(500, null, null, {});
   }
 
   // ---- what an exchange asks of us -------------------------------------------------------------
@@ -230,7 +257,9 @@ export class Front implements ExchangeHost {
   }
 
   #page(status: number, accept: string | null, requestId: string | null, headers: Record<string, string>): Response {
-    const ours = requestId === null ? headers : { ...headers, "X-Request-Id": requestId };
+    const ours = { ...headers };
+    if (requestId !== null) ours["X-Request-Id"] = requestId;
+    if (this.serverHeader !== null) ours["Server"] = this.serverHeader;
     return this.#parts.pages.respond(status, { accept, requestId }, ours);
   }
 

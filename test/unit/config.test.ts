@@ -134,7 +134,7 @@ test.each([
   ["error_pages: {200: phprun.yaml}", "a status from 400 to 599"],
   ["pools: []", "one to 64 pools"],
   ["pools: [{name: a, worker_count: {min: 3, max: 2}}]", "min must not be above max"],
-  ["pools: [{name: a, worker_count: 0}]", "from 1 to 4096"],
+  ["pools: [{name: a, worker_count: 0}]", "from 1 to 512"],
   ["pools: [{name: a, timeout_ms: 0, kill_after_ms: 5}]", "has no effect"],
   ["pools: [{name: a, patterns: [x]}]", "starts with / or *"],
   ["pools: [{name: a, patterns: [/x]}]", 'the pattern "/*"'],

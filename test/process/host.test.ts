@@ -1,0 +1,184 @@
+import { expect } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { eventually, start, test } from "../harness.ts";
+import {
+  allGone,
+  ask,
+  childrenOf,
+  descriptors,
+  GATE,
+  get,
+  isRunning,
+  memoryKb,
+  onePool,
+  statusOf,
+  workerPids,
+} from "./support.ts";
+
+const files = {
+  "pid.php": "<?php echo getmypid();",
+  "wait.php": `<?php ${GATE} gate('wait'); echo getmypid();`,
+  "cached.php": "<?php return 1;",
+};
+
+test("a worker keeps the descriptors it needs and none of the front's", async () => {
+  await using server = await start({ files, config: onePool({ worker_count: 2 }) });
+  const [first = 0, second = 0] = await workerPids(server, 2);
+  await get(server, "/pid.php");
+  const listening = listeningInodes(server.port);
+  expect(listening).not.toBeEmpty();
+
+  for (const pid of [first, second]) {
+    const open = descriptors(pid);
+    const others = [...open].filter(([fd]) => fd > 2).map(([, target]) => target);
+    const sockets = others.filter((target) => target.startsWith("socket:"));
+    // The wake-up and the log; 1 and 2 lead to the front too.
+    expect(sockets).toBeArrayOfSize(2);
+    expect(open.get(0)).toBe("/dev/null");
+    expect([...open.values()].filter((target) => listening.includes(target))).toEqual([]);
+    const strange = others.filter((target) => /anon_inode|pipe:|memfd:phprun/.test(target));
+    expect(strange).toEqual([]);
+    // Beside the sockets: the spool file, and what PHP itself opened while it started.
+    for (const target of others.filter((other) => !sockets.includes(other)))
+      expect(target).toMatch(/\(deleted\)$/);
+  }
+  expect((await get(server, "/pid.php")).status).toBe(200);
+});
+
+test("a program that a script starts inherits none of the worker's sockets and files", async () => {
+  const script = "<?php echo shell_exec('ls -l /proc/self/fd'), '--', shell_exec('grep ^Sig /proc/self/status');";
+  await using server = await start({ files: { "run.php": script }, config: onePool({ worker_count: 1 }) });
+  const { text } = await get(server, "/run.php");
+  const [listing = "", signals = ""] = text.split("--");
+  const beyondStandard = [...listing.matchAll(/ (\d+) -> (\S+)/g)].filter(
+    ([, fd, target]) => Number(fd) > 2 && !target?.startsWith("/proc/"),
+  );
+  expect(beyondStandard.map(([found]) => found)).toEqual([]);
+  expect(signals).toMatch(/^SigBlk:\s+0+$/m);
+  // SIGPIPE, as under php-fpm.
+  expect(signals).toMatch(/^SigIgn:\s+0+1000$/m);
+});
+
+test("a worker handles no signal but its own deadline's, and blocks none", async () => {
+  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
+  const [pid = 0] = await workerPids(server, 1);
+  await get(server, "/pid.php");
+  const status = statusOf(pid);
+  expect(status).toMatch(/^SigBlk:\s+0+$/m);
+  expect(signalSet(status, "SigIgn")).toEqual([13]);
+  // Bun's crash reporter (4, 5, 6, 7, 8, 11, 31) and its garbage collector's signal (30) must not be among them.
+  const SIGRTMIN = 34;
+  expect(signalSet(status, "SigCgt").filter((signal) => ![1, 2, 15, SIGRTMIN + 5].includes(signal))).toEqual([]);
+  expect((await get(server, "/pid.php")).text).toBe(String(pid));
+});
+
+test("workers end with their host, and the next host serves", async () => {
+  await using server = await start({ files, config: onePool({ worker_count: 3 }) });
+  const workers = await workerPids(server, 3);
+  const [host = 0] = childrenOf(server.pid);
+  process.kill(host, "SIGKILL");
+  await allGone([host, ...workers]);
+  await server.waitForLog(/host ended with SIGKILL/);
+  const { status, text } = await get(server, "/pid.php");
+  expect(status).toBe(200);
+  expect(workers).not.toContain(Number(text));
+});
+
+test("everything ends when the front is killed, and nothing stays behind", async () => {
+  await using server = await start({
+    files,
+    config: onePool({ worker_count: 2 }),
+    env: { TMPDIR: temporaryFolder() },
+  });
+  const workers = await workerPids(server, 2);
+  const hosts = childrenOf(server.pid);
+  // One of them at work, in a loop that looks at nothing.
+  using busy = await ask(server, "/wait.php");
+  await server.record("wait", /here/);
+  server.signal("SIGKILL");
+  await server.exited;
+  await allGone([...hosts, ...workers]);
+  await busy.end();
+  expect(readdirSync(temporary)).toEqual([]);
+  expect(listeningInodes(server.port)).toEqual([]);
+});
+
+test("a script that one worker has compiled is found in opcache by the others", async () => {
+  const status = `<?php
+    $file = __DIR__ . '/cached.php';
+    if (isset($_GET['run'])) { include $file; }
+    $all = opcache_get_status();
+    echo json_encode(['pid' => getmypid(), 'hits' => $all['scripts'][$file]['hits'] ?? null]);`;
+  await using server = await start({
+    files: { ...files, "status.php": status },
+    config: onePool({ worker_count: 2, ini: { "opcache.file_update_protection": "0" } }),
+  });
+  const asked = async (query: string) => JSON.parse((await get(server, `/status.php${query}`)).text);
+  const first = await asked("?run");
+  expect(first.hits).toBe(0);
+  using busy = await ask(server, "/wait.php");
+  await server.record("wait", /here/);
+  const second = await asked("?run");
+  expect(second).toEqual({ pid: expect.any(Number), hits: 1 });
+  expect(second.pid).not.toBe(first.pid);
+  server.openGate("wait");
+  expect((await busy.response()).text).toBe(String(first.pid));
+});
+
+test("every extension that the same php.ini gives the command line loads here too", async () => {
+  await using server = await start({
+    files: {
+      "all.php":
+        "<?php echo json_encode([get_loaded_extensions(), php_ini_loaded_file(), dirname(strtok(php_ini_scanned_files(), ','))]);",
+    },
+    config: onePool({ worker_count: 1 }),
+  });
+  const [loaded, ini, folder] = JSON.parse((await get(server, "/all.php")).text) as [string[], string, string];
+  const modules = (args: string[]) =>
+    Bun.spawnSync(["php", ...args, "-r", "echo json_encode(get_loaded_extensions());"], {
+      env: { ...process.env, PHP_INI_SCAN_DIR: folder.trim() },
+    }).stdout.toString();
+  const builtIn = JSON.parse(modules(["-n"])) as string[];
+  const configured = (JSON.parse(modules(["-c", ini])) as string[]).filter((name) => !builtIn.includes(name));
+  expect(configured.length).toBeGreaterThan(5);
+  expect(configured.filter((name) => !loaded.includes(name))).toEqual([]);
+  expect(server.log.text).not.toContain("Unable to load");
+});
+
+test("an idle worker takes at most 2 MB of its own share, and 1 MB that is its alone", async () => {
+  await using server = await start({ files, config: onePool({ worker_count: 16 }) });
+  const workers = await workerPids(server, 16);
+  const answers = await Promise.all(Array.from({ length: 200 }, () => get(server, "/pid.php")));
+  const served = [...new Set(answers.map(({ text }) => Number(text)))];
+  expect(workers).toContainValues(served);
+  for (const pid of workers.filter(isRunning)) {
+    expect(memoryKb(pid, "Pss")).toBeLessThanOrEqual(2048);
+    expect(memoryKb(pid, "Private_Clean", "Private_Dirty")).toBeLessThanOrEqual(1024);
+  }
+});
+
+let temporary = "";
+function temporaryFolder(): string {
+  temporary = join(process.env["TMPDIR"] ?? "/tmp", `phprun-tmp-${process.pid}-${performance.now()}`);
+  mkdirSync(temporary);
+  process.on("exit", () => Bun.spawnSync(["rm", "-rf", temporary]));
+  return temporary;
+}
+
+/** Sockets that listen on a TCP port, named as descriptors name them. */
+function listeningInodes(port: number): string[] {
+  const hex = port.toString(16).toUpperCase().padStart(4, "0");
+  return ["/proc/net/tcp", "/proc/net/tcp6"]
+    .flatMap((file) => readFileSync(file, "utf8").split("\n"))
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[1]?.endsWith(`:${hex}`) === true && fields[3] === "0A")
+    .map((fields) => `socket:[${fields[9]}]`);
+}
+
+/** Numbers of the signals in one of the masks of /proc/PID/status. */
+function signalSet(status: string, name: string): number[] {
+  const mask = BigInt(`0x${new RegExp(`^${name}:\\s+([0-9a-f]+)`, "m").exec(status)?.[1] ?? "0"}`);
+  return Array.from({ length: 64 }, (_, index) => index + 1).filter((signal) => (mask >> BigInt(signal - 1)) & 1n);
+}
+void eventually;

@@ -1,0 +1,96 @@
+/** What the process tests add to the harness: requests one by one, and a look at processes from outside. */
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { Connection, eventually, type HttpResponse, raw, type Server, type Tree } from "../harness.ts";
+
+/** One request on a connection of its own. */
+export async function get(server: Server, path: string): Promise<HttpResponse> {
+  return await raw(server.url, getBytes(path));
+}
+
+export function getBytes(path: string): string {
+  return `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
+}
+
+/** Sends a request and leaves the connection open; `response()` takes the answer. */
+export async function ask(server: Server, path: string): Promise<Connection> {
+  const connection = await Connection.open(server.url);
+  await connection.send(getBytes(path));
+  return connection;
+}
+
+/** A configuration with one pool; debug lines tell which workers start. */
+export function onePool(pool: Tree, rest: Tree = {}): Tree {
+  return { ...rest, pools: [{ name: "default", ...pool }], logging: { level: "debug", access: false } };
+}
+
+/** Pids of the workers in the order in which they started. */
+export function startedPids(server: Server): number[] {
+  return [...server.log.text.matchAll(/worker started .*worker=\d+ gen=\d+ pid=(\d+)/g)].map((match) =>
+    Number(match[1]),
+  );
+}
+
+export async function workerPids(server: Server, count: number): Promise<number[]> {
+  return await eventually(`${count} workers have started`, () => {
+    const pids = startedPids(server).filter(isRunning);
+    return pids.length === count ? pids : undefined;
+  });
+}
+
+/** Children of a process, by its id. */
+export function childrenOf(pid: number): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && parentOf(Number(name)) === pid)
+    .map(Number);
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)/m.exec(statusOf(pid))?.[1] ?? 0);
+}
+
+export function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** A zombie has ended: whether its parent has looked is no concern of ours. */
+export function isRunning(pid: number): boolean {
+  return /^State:\s+[^ZX]/m.test(statusOf(pid));
+}
+
+export async function allGone(pids: readonly number[]): Promise<void> {
+  await eventually(`the processes ${pids} are gone`, () => (pids.some(isRunning) ? undefined : true), () =>
+    pids.map((pid) => statusOf(pid).split("\n").slice(0, 3).join(" ")).join("; "),
+  );
+}
+
+/** What a process has open: descriptor and what it leads to. */
+export function descriptors(pid: number): Map<number, string> {
+  const found = new Map<number, string>();
+  for (const name of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      found.set(Number(name), readlinkSync(`/proc/${pid}/fd/${name}`));
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  return found;
+}
+
+/** Kilobytes of one line in smaps_rollup. */
+export function memoryKb(pid: number, ...names: string[]): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  return names.reduce((sum, name) => sum + Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(rollup)?.[1] ?? 0), 0);
+}
+
+/** Waits in a script until the test makes the file `records/NAME.gate`. */
+export const GATE = `
+function gate(string $name): void {
+  $file = getenv('RECORDS') . "/$name";
+  file_put_contents($file, "here\\n", FILE_APPEND);
+  while (!file_exists("$file.gate")) { usleep(1000); clearstatcache(); }
+}
+`;
