@@ -1,7 +1,9 @@
 /* What PHP sends: the head once, then the body into the slot's ring. */
 #include "shim.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* RFC 9110, section 5.6.2: the characters of a field name. */
 static bool is_token(const char *text, size_t length)
@@ -50,6 +52,30 @@ static size_t append_header(char *head, size_t used, size_t cap, const sapi_head
     return used + name_length + value_length + 2;
 }
 
+static bool is_named(const sapi_header_struct *header, const char *name, size_t name_length)
+{
+    return header->header_len > name_length && header->header[name_length] == ':' &&
+           strncasecmp(header->header, name, name_length) == 0;
+}
+
+#define IS_NAMED(header, name) is_named(header, name, sizeof(name) - 1)
+
+/* As in CGI and php-fpm: the first `Status:` header decides, unless a status line has been set. */
+static uint32_t status_of(const sapi_headers_struct *headers)
+{
+    const char *line = headers->http_status_line;
+    if (line == NULL || strncasecmp(line, "HTTP/", 5) != 0 || strchr(line, ' ') == NULL) {
+        for (const zend_llist_element *element = headers->headers.head; element != NULL; element = element->next) {
+            const sapi_header_struct *header = (const sapi_header_struct *)element->data;
+            const int status = IS_NAMED(header, "Status") ? atoi(header->header + sizeof "Status") : 0;
+            if (status != 0) {
+                return (uint32_t)status;
+            }
+        }
+    }
+    return (uint32_t)headers->http_response_code;
+}
+
 int send_headers(sapi_headers_struct *headers)
 {
     struct request *request = current_request();
@@ -62,10 +88,14 @@ int send_headers(sapi_headers_struct *headers)
     /* The ring must keep a page at least. */
     const size_t cap = pool->header->response_bytes - 4096;
 
+    const uint32_t status = status_of(headers);
     size_t used = 0;
     zend_llist_position position;
     for (sapi_header_struct *header = zend_llist_get_first_ex(&headers->headers, &position); header != NULL;
          header = zend_llist_get_next_ex(&headers->headers, &position)) {
+        if (IS_NAMED(header, "Status") || (status == 304 && IS_NAMED(header, "Content-Type"))) {
+            continue;
+        }
         const size_t longer = append_header(head, used, cap, header);
         if (longer == 0 && header->header_len > 0 && used + header->header_len > cap - 2) {
             log_text(LOG_LEVEL_ERROR, "Cannot send the response: its headers must fit %zu bytes", cap);
@@ -75,7 +105,7 @@ int send_headers(sapi_headers_struct *headers)
         }
         used = longer;
     }
-    slot->status = (uint32_t)headers->http_response_code;
+    slot->status = status;
     slot->head_bytes = (uint32_t)used;
     slot->body_at = (uint32_t)((used + 63) & ~(size_t)63);
     slot->body_size = pool->header->response_bytes - slot->body_at;

@@ -142,10 +142,11 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     sapi_name = strdup(name);
     phprun_pool_name = strdup(pool_name);
     phprun_sapi.name = (char *)sapi_name;
-    phprun_sapi.ini_entries = strdup(ini_entries);
 
     zend_signal_startup();
     sapi_startup(&phprun_sapi);
+    /* Behind sapi_startup(), which clears it. */
+    phprun_sapi.ini_entries = strdup(ini_entries);
     descriptors_before_php();
     if (phprun_sapi.startup(&phprun_sapi) != SUCCESS) {
         return -EIO;

@@ -78,12 +78,13 @@ static void set_script_variables(HashTable *server, const struct request *reques
 {
     const char *name = request->fields[FIELD_SCRIPT_NAME];
     const char *path_info = request->fields[FIELD_PATH_INFO];
-    SET_LITERAL(server, "DOCUMENT_URI", name);
     if (*path_info == '\0') {
+        SET_LITERAL(server, "DOCUMENT_URI", name);
         SET_LITERAL(server, "PHP_SELF", name);
         return;
     }
     zend_string *self = zend_string_concat2(name, strlen(name), path_info, strlen(path_info));
+    SET_LITERAL(server, "DOCUMENT_URI", ZSTR_VAL(self));
     SET_LITERAL(server, "PHP_SELF", ZSTR_VAL(self));
     zend_string_release(self);
 

@@ -12,6 +12,7 @@ import type { Job } from "./job.ts";
 import { LogChannel, type LogRecord } from "./log-channel.ts";
 import { Command, DEADLINE_SIGNAL, type HostEvent, type HostOptions } from "./messages.ts";
 import { Queue } from "./queue.ts";
+import { Recycling } from "./recycling.ts";
 import { Spool } from "./spool.ts";
 import { FAILED_STARTS_LIMIT, Workers, describeExit } from "./workers.ts";
 
@@ -20,6 +21,7 @@ const SPARE_SLOTS = 16;
 const REQUEST_BUFFER_BYTES = 256 * 1024;
 const RESPONSE_BUFFER_BYTES = 256 * 1024;
 const SWEEP_MS = 50;
+const MEMORY_SAMPLE_MS = 1000;
 /** A host that does not report within this time is given up. */
 const HOST_START_MS = 30_000;
 const HOST_BACKOFF_MS = 500;
@@ -65,7 +67,8 @@ export class Pool {
   #stopping = false;
   #failed = false;
   #idle: (() => void) | undefined;
-  #served = 0;
+  readonly #recycling: Recycling;
+  #memoryTimer: Timer | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -83,6 +86,10 @@ export class Pool {
     this.#running = new Array<Running | undefined>(slots).fill(undefined);
     for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot);
     this.workers = new Workers(workers);
+    this.#recycling = new Recycling(options.config, (worker, why) => {
+      this.#log.info(`replacing a worker: it ${why}`, { worker });
+      this.memory.retire(worker);
+    });
     this.spool = new Spool(options.spoolDir, options.clientMaxBodyBytes);
     this.#wakeFds = socketPair();
     this.#logFds = socketPair();
@@ -98,6 +105,7 @@ export class Pool {
       },
     });
     this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
+    this.#memoryTimer = setInterval(() => this.#recycling.sampleMemory(), MEMORY_SAMPLE_MS);
     return await this.#startHost();
   }
 
@@ -125,10 +133,10 @@ export class Pool {
 
   /** A job that kept its slot has no further use for it. */
   release(slot: number): void {
+    this.#recycling.served(this.memory.owner(slot));
     this.memory.release(slot);
     this.#running[slot] = undefined;
     this.#inFlight--;
-    this.#served++;
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
       if (next.job.settled) continue;
       this.#submit(slot, next.job, next.queuedAtMs);
@@ -154,6 +162,7 @@ export class Pool {
   async end(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#sweeper);
+    clearInterval(this.#memoryTimer);
     clearTimeout(this.#respawnTimer);
     const host = this.#host;
     if (host !== undefined) {
@@ -292,12 +301,14 @@ export class Pool {
     if (known === undefined) return;
     switch (event.kind) {
       case "spawned":
+        this.#recycling.started(event.worker, event.pid);
         this.#log.debug("worker started", { worker: event.worker, gen: event.generation, pid: event.pid });
         break;
       case "spawn-failed":
         this.#log.error("cannot fork a worker", { worker: event.worker, errno: event.errno });
         break;
       case "exited":
+        this.#recycling.ended(event.worker);
         this.#bury(event.worker, event.pid, event.exit);
         break;
       default:
