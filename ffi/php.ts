@@ -27,6 +27,9 @@ export class Php {
     try {
       this.#symbols = dlopen(openable(phpShimPath), phpSymbols).symbols;
     } catch (cause) {
+      if (readBuild(libphp) === null) {
+        throw new PhprunError("LIBRARY", `Cannot use ${libphp}: it is not libphp. Set php.libphp to a libphp.so, or to auto.`);
+      }
       throw new PhprunError(
         "LIBPHP_API",
         `Cannot use ${libphp}: the shim was built for another PHP (${cause instanceof Error ? cause.message : cause}). Run ./setup.sh to build it for this one, or set php.libphp.`,
@@ -71,7 +74,7 @@ export class Php {
     const sapiName = Buffer.from(`${options.sapiName}\0`);
     const poolName = Buffer.from(`${options.poolName}\0`);
     const result = this.#symbols.phprun_php_start(ini, sapiName, poolName, options.jsonPost ? 1 : 0, options.logFd);
-    if (result !== 0) throw new PhprunError("PHP_START", "Cannot start PHP: module start-up failed, see the lines above");
+    if (result !== 0) throw new PhprunError("PHP_START", "Cannot start PHP: module start-up failed");
   }
 
   /** Runs PHP code in a forked child; `code` is an expression that yields a string. */

@@ -112,8 +112,14 @@ export class PoolMemory {
     this.#setLong(at + layout.slotBodyOffset, request.bodyOffset);
   }
 
+  /** Hands a slot to the workers; none is woken before wakeWorker(). */
   submit(slot: number): void {
     check(this.#symbols.phprun_submit(this.#pool, slot), `submit slot ${slot}`);
+  }
+
+  /** After one or several submissions: wakes one worker, which wakes the next while work is left. */
+  wakeWorker(): void {
+    this.#symbols.phprun_wake_one_worker(this.#pool);
   }
 
   beginDrain(): void {

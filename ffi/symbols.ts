@@ -23,6 +23,7 @@ export const transportSymbols = {
   phprun_pool_unmap: { args: ["ptr"], returns: "void" },
   phprun_pool_base: { args: ["ptr"], returns: "ptr" },
   phprun_submit: { args: ["ptr", "u32"], returns: "i32" },
+  phprun_wake_one_worker: { args: ["ptr"], returns: "void" },
   phprun_begin_drain: { args: ["ptr"], returns: "void" },
   phprun_next_completed: { args: ["ptr"], returns: "i32" }, // slot, or -1
   phprun_consume: {

@@ -1,33 +1,97 @@
 import type { Config, PoolConfig } from "./config/config.ts";
-import type { Pool } from "./pool/pool.ts";
+import type { PhpReport } from "./php/report.ts";
 import { VERSION } from "./version.ts";
 
-/** The block printed at start: what runs, and every value that was derived rather than given. */
-export function banner(config: Config, pools: readonly Pool[], urls: readonly string[]): string {
+export interface BannerParts {
+  readonly config: Config;
+  readonly pools: readonly { readonly config: PoolConfig; readonly report: PhpReport | undefined }[];
+  readonly urls: readonly string[];
+  /** The limit of open files, as it was raised to. */
+  readonly openFiles: number;
+}
+
+const BOLD = "\x1b[1m";
+const DIM = "\x1b[2m";
+const GREEN = "\x1b[32m";
+const YELLOW = "\x1b[33m";
+const OFF = "\x1b[0m";
+
+/**
+ * The block printed at start: what runs, and every value that was derived rather than given. Coloured; whoever
+ * prints it anywhere but on a terminal takes the colours out.
+ */
+export function banner({ config, pools, urls, openFiles }: BannerParts): string {
   const report = pools[0]?.report;
-  const lines = [`phprun ${VERSION}`];
-  if (report !== undefined) {
-    const build = `${report.zts ? "ZTS" : "NTS"}${report.debug ? " debug" : ""}`;
-    lines.push(
-      `  PHP      ${report.version} ${build}, API ${report.zendApi}, ${report.extensions.length} extensions`,
-      `  opcache  ${report.opcache ? "on" : `OFF: ${report.opcacheReason}`}`,
-      `  php.ini  ${report.iniFile || "none"}${report.iniScanned.length > 0 ? `, ${report.iniScanned.length} more files` : ""}`,
-    );
-  }
-  lines.push(`  config   ${config.source ?? "none (defaults)"}`, `  docroot  ${config.php.docroot}`);
-  for (const { config: pool } of pools) lines.push(`  pool     ${describePool(pool)}`);
-  for (const url of urls) lines.push(`  ready    ${url}`);
-  return lines.join("\n");
+  return [
+    `${BOLD}phprun ${VERSION}${OFF}`,
+    ...(report === undefined ? [] : describePhp(report)),
+    line("config", config.source ?? "none: defaults, environment and flags"),
+    line("docroot", config.php.docroot),
+    ...pools.map((pool) => line("pool", describePool(pool.config))),
+    line("limits", describeLimits(config, openFiles)),
+    ...warnings(pools.flatMap((pool) => pool.report ?? [])),
+    ...urls.map((url) => line("ready", `${GREEN}${url}${OFF}`)),
+  ].join("\n");
+}
+
+function line(label: string, text: string): string {
+  return `  ${DIM}${label.padEnd(8)}${OFF} ${text}`;
+}
+
+function describePhp(report: PhpReport): string[] {
+  const build = `${report.zts ? "ZTS" : "NTS"}${report.debug ? " debug" : ""}`;
+  return [
+    line("PHP", `${report.version} ${build}, API ${report.zendApi}, ${report.extensions.length} extensions`),
+    line("libphp", report.libphp),
+    line("opcache", report.opcache ? "on" : `${YELLOW}off${OFF}`),
+    line("php.ini", describeIni(report)),
+  ];
+}
+
+function describeIni({ iniFile, iniScanned }: PhpReport): string {
+  const folders = new Set(iniScanned.map((file) => file.slice(0, Math.max(1, file.lastIndexOf("/")))));
+  const scanned = `${iniScanned.length} ${iniScanned.length === 1 ? "file" : "files"} in ${[...folders].join(", ")}`;
+  return [iniFile, ...(iniScanned.length === 0 ? [] : [scanned])].filter((part) => part !== "").join(", ") || "none";
 }
 
 function describePool(pool: PoolConfig): string {
   const { min, max } = pool.workers;
+  const count = min === max ? `${max} ${max === 1 ? "worker" : "workers"}` : `${min} to ${max} workers`;
   return [
-    `${pool.name}: ${min === max ? max : `${min}–${max}`} workers`,
-    `timeout ${pool.timeoutMs} ms (+${pool.killAfterMs} ms)`,
-    `queue ${pool.queue.max} × ${pool.queue.timeoutMs} ms`,
-    `memory ${Math.round(pool.memoryLimitBytes / 1048576)} MiB`,
+    `${pool.name}: ${count}`,
+    pool.timeoutMs === 0 ? "no timeout" : `timeout ${time(pool.timeoutMs)} + ${time(pool.killAfterMs)}`,
+    `queue ${pool.queue.max} for ${time(pool.queue.timeoutMs)}`,
+    `memory ${size(pool.memoryLimitBytes)} each`,
     pool.maxRequests === 0 ? "no request limit" : `${pool.maxRequests} requests each`,
     pool.patterns.join(" "),
   ].join(", ");
+}
+
+function describeLimits({ server }: Config, openFiles: number): string {
+  const body = server.clientMaxBodyBytes;
+  return [
+    `${Number.isFinite(openFiles) ? openFiles : "unlimited"} open files`,
+    body === Number.MAX_SAFE_INTEGER ? "bodies of any size" : `bodies up to ${size(body)}`,
+    `stop within ${time(server.stopTimeoutMs)}`,
+    `spool in ${server.spoolDir}`,
+  ].join(", ");
+}
+
+/** What a person should look into, though it does not keep the server from serving. */
+function warnings(reports: readonly PhpReport[]): string[] {
+  const found = new Set<string>();
+  for (const report of reports) {
+    if (!report.opcache) found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);
+    for (const message of report.startupErrors) found.add(message.split("\n", 1)[0] ?? "");
+  }
+  return [...found].map((text) => line("warning", `${YELLOW}${text}${OFF}`));
+}
+
+function time(ms: number): string {
+  return ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`;
+}
+
+function size(bytes: number): string {
+  const [unit, factor] = bytes >= 1024 ** 3 ? (["GiB", 1024 ** 3] as const) : (["MiB", 1024 ** 2] as const);
+  return bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KiB` : `${Number((bytes / factor).toFixed(1))} ${unit}`;
 }

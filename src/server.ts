@@ -1,5 +1,4 @@
 import { networkInterfaces } from "node:os";
-import { unlinkSync } from "node:fs";
 import { Elysia } from "elysia";
 import type { Server } from "bun";
 import { raiseOpenFiles } from "../ffi/system.ts";
@@ -16,6 +15,7 @@ import { Pool } from "./pool/pool.ts";
 import { PoolPatterns } from "./route/pool-patterns.ts";
 import { Router } from "./route/router.ts";
 import { StaticFiles } from "./static/static-files.ts";
+import { claimSocket, removeSocket } from "./unix-socket.ts";
 
 export interface RunningServer {
   readonly urls: readonly string[];
@@ -30,9 +30,15 @@ export interface RunningServer {
   readonly failed: Promise<never>;
 }
 
+/** How long a client may take for the error page that a request cut off by the stop is answered with. */
+const LAST_ANSWERS_MS = 200;
+
 /** Brings PHP up, then opens the listeners. */
 export async function startServer(config: Config, log: Log): Promise<RunningServer> {
-  raiseOpenFiles();
+  const openFiles = raiseOpenFiles();
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => undefined);
+  let failedPools = 0;
   const access = createAccessLog(config.logging);
   const pools = config.pools.map(
     (pool) =>
@@ -43,6 +49,10 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
         spoolDir: config.server.spoolDir,
         clientMaxBodyBytes: config.server.clientMaxBodyBytes,
         log,
+        onFailed: () => {
+          if (++failedPools < config.pools.length) return;
+          failure.reject(new PhprunError("POOLS_FAILED", "Cannot go on: every pool has been given up, see the log"));
+        },
       }),
   );
   const pages = new ErrorPages(config.errorPages, (status, file) => {
@@ -66,33 +76,52 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
   };
   try {
     await Promise.all(pools.map((pool) => pool.start()));
-    for (const listener of config.server.listeners) listening.push({ app: open(listener, config, front), listener });
+    // PHP complains alike in every pool, unless they have settings of their own.
+    for (const message of new Set(pools.flatMap(({ report }) => report?.startupErrors ?? []))) {
+      log.warn(message, { source: "php start" });
+    }
+    for (const listener of config.server.listeners) {
+      if (listener.kind === "unix") await claimSocket(listener.path);
+      listening.push({ app: open(listener, config, front), listener });
+    }
   } catch (error) {
-    for (const { app } of listening) void app.stop(true);
+    for (const { app, listener } of listening) {
+      void app.server?.stop(true);
+      if (listener.kind === "unix") removeSocket(listener.path);
+    }
     await end();
     throw error;
   }
 
   const close = async (now: boolean): Promise<void> => {
-    const closing = listening.map(({ app }) => app.stop(now));
-    if (!now) await Promise.all(pools.map((pool) => pool.drain(config.server.stopTimeoutMs)));
+    // Resolves when the last answer has been handed to the system: a slow reader still gets all of it.
+    const answered = Promise.all(listening.map(({ app }) => app.server?.stop(now)));
+    const { stopTimeoutMs } = config.server;
+    if (!now) {
+      const deadline = Bun.sleep(stopTimeoutMs);
+      await Promise.all(pools.map((pool) => pool.drain(stopTimeoutMs)));
+      await Promise.race([answered, deadline]);
+    }
     await end();
-    for (const { app } of listening) void app.stop(true);
-    await Promise.race([Promise.all(closing), Bun.sleep(1000)]);
-    for (const { listener } of listening) if (listener.kind === "unix") removeSocket(listener.path);
+    // The answers to requests that were just cut off are on their way.
+    await Promise.race([answered, Bun.sleep(LAST_ANSWERS_MS)]);
+    for (const { app, listener } of listening) {
+      void app.server?.stop(true);
+      if (listener.kind === "unix") removeSocket(listener.path);
+    }
   };
   let closing: Promise<void> | undefined;
   const urls = listening.map(({ app, listener }) => urlOf(listener, app.server));
   return {
     urls,
-    banner: banner(config, pools, urls),
+    banner: banner({ config, pools, urls, openFiles }),
     stop: () => (closing ??= close(false)),
     stopNow: () => close(true),
     reopenLogs: () => {
       log.reopen();
       access.reopen();
     },
-    failed: new Promise<never>(() => undefined),
+    failed: failure.promise,
   };
 }
 
@@ -106,7 +135,6 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
   const where =
     listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
   try {
-    if (listener.kind === "unix") removeSocket(listener.path);
     app.listen({
       ...where,
       development: false,
@@ -143,12 +171,4 @@ function serverAddress(host: string): string {
   if (host !== "0.0.0.0" && host !== "::") return host;
   const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   return addresses.find((entry) => entry.family === "IPv4" && !entry.internal)?.address ?? "127.0.0.1";
-}
-
-function removeSocket(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Not there: just as well.
-  }
 }

@@ -1,7 +1,7 @@
 import { Php } from "../ffi/php.ts";
 import { PhprunError } from "../src/errors.ts";
 import { HOST_FDS, HOST_OPTIONS_VARIABLE, type HostOptions, encodeHostReport } from "../src/pool/messages.ts";
-import { REPORT_CODE } from "../src/php/report.ts";
+import { type PhpReport, REPORT_CODE } from "../src/php/report.ts";
 import { writeSync } from "node:fs";
 
 /**
@@ -24,7 +24,7 @@ function serve(options: HostOptions): number {
       jsonPost: options.jsonPost,
       logFd: HOST_FDS.log,
     });
-    report({ ok: true, report: { ...JSON.parse(php.evaluate(REPORT_CODE)), ...facts(php) } });
+    report({ ok: true, report: { ...JSON.parse(php.evaluate(REPORT_CODE)), ...facts(php, options) } });
   } catch (error) {
     const code = error instanceof PhprunError ? error.code : "PHP_START";
     report({ ok: false, code, message: error instanceof Error ? error.message : String(error) });
@@ -34,8 +34,8 @@ function serve(options: HostOptions): number {
   return php.runHost(HOST_FDS.pool, HOST_FDS.control, HOST_FDS.wake, HOST_FDS.spool) === 0 ? 0 : 1;
 }
 
-function facts(php: Php): { zendApi: number } {
-  return { zendApi: php.builtFor().zendApi };
+function facts(php: Php, options: HostOptions): Pick<PhpReport, "zendApi" | "libphp"> {
+  return { zendApi: php.builtFor().zendApi, libphp: options.libphp };
 }
 
 function report(result: Parameters<typeof encodeHostReport>[0]): void {

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,12 +56,26 @@ static void send_event(const struct host *host, enum event_kind kind, uint32_t w
 
 /* ---- in the child ---------------------------------------------------------------------------- */
 
+static void leave_to_the_front(int number)
+{
+    (void)number;
+}
+
 static void reset_signals(void)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
     for (int number = 1; number < NSIG; number++) {
         sigaction(number, &standard, NULL);
     }
+    /*
+     * A service manager sends its SIGTERM to every process of the service: the request must be finished all the
+     * same, the front sees to the end. A handler and not SIG_IGN, which programs started by a script would inherit.
+     */
+    struct sigaction deaf = {.sa_handler = leave_to_the_front, .sa_flags = SA_RESTART};
+    sigemptyset(&deaf.sa_mask);
+    sigaction(SIGTERM, &deaf, NULL);
+    sigaction(SIGINT, &deaf, NULL);
+    sigaction(SIGHUP, &deaf, NULL);
     /* As in php-fpm: a peer that hangs up is an error return for the script, not its end. */
     signal(SIGPIPE, SIG_IGN);
     sigset_t none;
@@ -107,6 +120,20 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
 }
 
 /* ---- in the host ----------------------------------------------------------------------------- */
+
+void become_host(void)
+{
+    /* Ctrl-C reaches every process of the terminal's group: it is the front's to answer. */
+    setpgid(0, 0);
+    /* The control socket tells that the front is gone, but not while PHP is still starting. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* What we were started with came here through an exec; it is not to go through another. */
+    if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) != 0) {
+        for (int fd = 3; fd < 64; fd++) {
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
+        }
+    }
+}
 
 static void spawn(struct host *host, uint32_t number, uint32_t generation)
 {
@@ -197,22 +224,41 @@ static void end_workers(struct host *host)
     }
 }
 
+static int child_ended_fd = -1;
+
+/* Runs on whichever of the process's threads the kernel chose, Bun's among them. */
+static void on_child_ended(int number)
+{
+    (void)number;
+    const int error = errno;
+    /* Full means that the loop has not looked yet: it will find this child too. */
+    (void)!write(child_ended_fd, "", 1);
+    errno = error;
+}
+
+/*
+ * A descriptor that becomes readable when a child has ended. Not a signalfd: Bun's threads do not block SIGCHLD,
+ * so the kernel gives it to one of them, where the default action drops it.
+ */
 static int children_descriptor(void)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return -1;
+    }
+    child_ended_fd = pipe_fds[1];
+    struct sigaction action = {.sa_handler = on_child_ended, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGCHLD, &action, NULL) != 0) {
+        return -1;
+    }
     /* The terminal's and the service manager's signals are for the front to answer. */
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGUSR1, SIG_IGN);
     signal(SIGUSR2, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
-        return -1;
-    }
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return pipe_fds[0];
 }
 
 int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd)
@@ -239,8 +285,8 @@ int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, in
             break;
         }
         if (news[1].revents != 0) {
-            struct signalfd_siginfo info;
-            while (read(host->children_fd, &info, sizeof info) > 0) {
+            char bytes[64];
+            while (read(host->children_fd, bytes, sizeof bytes) > 0) {
             }
             reap(host);
         }

@@ -136,6 +136,7 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
 {
     /* For the host alone; scripts need not see it in their environment. */
     unsetenv("PHPRUN_HOST_OPTIONS");
+    become_host();
     log_startup(log_fd);
     signal(SIGPIPE, SIG_IGN);
 

@@ -78,6 +78,9 @@ void log_as_worker(struct worker *worker);
 void log_text(enum log_level level, const char *format, ...) ZEND_ATTRIBUTE_FORMAT(printf, 2, 3);
 void log_message(const char *message, int syslog_type);
 
+/* host.c: what a host does first: it stands apart from the terminal and from the programs that scripts start. */
+void become_host(void);
+
 /* descriptors.c */
 void descriptors_before_php(void);
 void descriptors_after_php(void);

@@ -74,6 +74,17 @@ static void set_named(HashTable *server, const char *name, size_t name_length, c
 
 #define SET_LITERAL(server, name, value) set_named(server, name, sizeof(name) - 1, value)
 
+/* nginx passes these two under both names, as headers like any other. */
+static void set_body_headers(HashTable *server, const struct request *request)
+{
+    if (*request->fields[FIELD_CONTENT_TYPE] != '\0') {
+        SET_LITERAL(server, "HTTP_CONTENT_TYPE", request->fields[FIELD_CONTENT_TYPE]);
+    }
+    if (*request->fields[FIELD_CONTENT_LENGTH] != '\0') {
+        SET_LITERAL(server, "HTTP_CONTENT_LENGTH", request->fields[FIELD_CONTENT_LENGTH]);
+    }
+}
+
 static void set_script_variables(HashTable *server, const struct request *request)
 {
     const char *name = request->fields[FIELD_SCRIPT_NAME];
@@ -124,6 +135,7 @@ void register_server_variables(zval *array)
     /* php-cgi builds refuse to run without it, and applications have come to look for it. */
     SET_LITERAL(server, "REDIRECT_STATUS", "200");
     SET_LITERAL(server, "PHPRUN_POOL", phprun_pool_name);
+    set_body_headers(server, request);
     set_script_variables(server, request);
 
     char number[16];

@@ -21,7 +21,6 @@ static void push(struct phprun_pool *pool, uint32_t slot)
      * move before it: a worker sets its bit and then looks at the tail once more.
      */
     atomic_store(&header->tail, tail + 1);
-    phprun_wake_one_worker(pool);
 }
 
 int32_t phprun_submit(struct phprun_pool *pool, uint32_t slot)
@@ -184,6 +183,9 @@ int32_t phprun_resubmit_orphans(struct phprun_pool *pool)
             push(pool, slot);
             found++;
         }
+    }
+    if (found > 0) {
+        phprun_wake_one_worker(pool);
     }
     return found;
 }

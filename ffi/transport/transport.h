@@ -162,8 +162,15 @@ PHPRUN_API void *phprun_pool_base(struct phprun_pool *pool);
 
 /* ---- front: one thread of one process ------------------------------------------------------- */
 
-/* Hands a filled slot to the workers, waking one if any sleeps. The slot must be FREE. */
+/*
+ * Hands a filled slot to the workers. The slot must be FREE. Wakes nobody: after one or several submissions
+ * the front calls phprun_wake_one_worker(), and each woken worker wakes the next while work is left. So a
+ * burst costs the front a system call or two.
+ */
 PHPRUN_API int32_t phprun_submit(struct phprun_pool *pool, uint32_t slot);
+
+/* Wakes a sleeping worker, if there is one. Workers call it too. */
+PHPRUN_API void phprun_wake_one_worker(struct phprun_pool *pool);
 
 /* Begins a drain: from here on a worker that completes something wakes the front again. */
 PHPRUN_API void phprun_begin_drain(struct phprun_pool *pool);
@@ -228,7 +235,6 @@ static inline uint8_t *phprun_response_buffer(const struct phprun_pool *pool, ui
     return pool->base + pool->header->responses_at + (uint64_t)slot * pool->header->response_bytes;
 }
 
-void phprun_wake_one_worker(struct phprun_pool *pool);
 
 uint64_t phprun_now_ns(void); /* CLOCK_MONOTONIC */
 

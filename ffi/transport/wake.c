@@ -1,4 +1,4 @@
-/* Waking a worker: done by the front for each submission, and passed on by workers. */
+/* Waking a worker: done by the front once per burst of submissions, and passed on by the workers. */
 #include "futex.h"
 #include "transport.h"
 

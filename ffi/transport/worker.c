@@ -83,10 +83,7 @@ int32_t phprun_worker_take(struct phprun_pool *pool, uint32_t worker)
         }
         const uint32_t slot = take_now(pool, worker);
         if (slot != PHPRUN_NONE) {
-            /*
-             * Two submissions may both have counted on us while we were waking: pass the second on, or it
-             * would wait for us although others sleep.
-             */
+            /* The front wakes one worker for a burst: pass it on, or the rest would wait for us. */
             if (slept && atomic_load(&header->head) != atomic_load(&header->tail)) {
                 phprun_wake_one_worker(pool);
             }

@@ -1,9 +1,10 @@
 import { defineCommand } from "citty";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
+import { readShimBuild } from "../php/read-build.ts";
 import { configArg, textFlag } from "./args.ts";
 import type { Finding } from "./checks/finding.ts";
-import { checkLibphp, type ShimBuild } from "./checks/libphp.ts";
+import { checkLibphp } from "./checks/libphp.ts";
 import { checkLimits } from "./checks/limits.ts";
 import { checkPhp } from "./checks/php.ts";
 import { checkPlaces } from "./checks/places.ts";
@@ -14,7 +15,7 @@ export const doctor = defineCommand({
   args: { ...configArg, json: { type: "boolean", description: "As JSON" } },
   async run({ args }) {
     const config = loadConfig({ flags: { config: textFlag(args.config) } });
-    const findings = await examine(config, null);
+    const findings = await examine(config);
     const failed = findings.filter(({ level }) => level === "fail").length;
     if (args.json) print(`${JSON.stringify({ ok: failed === 0, findings }, null, 2)}\n`);
     else show(findings, failed);
@@ -22,9 +23,8 @@ export const doctor = defineCommand({
   },
 });
 
-/** All checks. `shim` is what the shim was built for, null where PHP's own start has to tell. */
-async function examine(config: Config, shim: ShimBuild | null): Promise<Finding[]> {
-  const { findings, chosen } = await checkLibphp(config.php, shim);
+async function examine(config: Config): Promise<Finding[]> {
+  const { findings, chosen } = await checkLibphp(config.php, readShimBuild());
   if (chosen !== null) {
     findings.push(
       ...(await checkPhp(async () => {

@@ -1,8 +1,8 @@
 import { Outcome, Phase, RequestOption } from "../../ffi/layout.ts";
 import type { SlotNews } from "../../ffi/pool-memory.ts";
+import type { LogFields } from "../log/log.ts";
 import type { Job, Loss, Refusal } from "../pool/job.ts";
 import type { Pool } from "../pool/pool.ts";
-import { describeExit } from "../pool/workers.ts";
 import { BodyStream } from "./body-stream.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestBlock } from "./request-block.ts";
@@ -82,6 +82,11 @@ export class Exchange implements Job {
     return this.#stream?.stalled === true;
   }
 
+  get about(): LogFields {
+    const { scriptFilename, uri, requestId } = this.asked;
+    return { script: scriptFilename, uri, ...(requestId === null ? {} : { request_id: requestId }) };
+  }
+
   start(slot: number): void {
     this.#slot = slot;
     const { memory } = this.pool;
@@ -139,10 +144,6 @@ export class Exchange implements Job {
 
   lost(why: Loss): void {
     this.#giveBody();
-    if (why.kind === "died") {
-      const message = `a worker died while it ran the request (${describeExit(why.exit)})`;
-      this.host.warn(this, message, { uri: this.asked.uri });
-    }
     if (this.#stream !== undefined) return this.#stream.cut();
     if (this.settled) return;
     const status = why.kind === "died" ? 502 : why.kind === "stopped" ? 503 : 504;
@@ -154,7 +155,9 @@ export class Exchange implements Job {
     const slot = this.#slot;
     if (news.outcome & (Outcome.badRequest | Outcome.notRun)) return this.#answerError(400);
     if (news.outcome & Outcome.timedOut) return this.#answerError(504);
-    const status = memory.status(slot);
+    // Flushed, then failed, and all of it came at once: there is still time to say so.
+    const cut = (news.outcome & Outcome.truncated) !== 0;
+    const status = cut && memory.status(slot) === 200 ? 500 : memory.status(slot);
     if (!isSendable(status)) {
       this.host.warn(this, `Cannot send status ${status}: it must be 200 to 599`);
       return this.#answerError(500);

@@ -9,6 +9,13 @@ export interface LibphpInfo {
   readonly debug: boolean;
 }
 
+/** What a shim was compiled against; a library of another kind must not be loaded under it. */
+export type ShimBuild = Pick<LibphpInfo, "zendApi" | "zts" | "debug">;
+
+/** Do a shim and a library fit together? */
+export const isBuiltFor = (shim: ShimBuild, library: ShimBuild): boolean =>
+  shim.zendApi === library.zendApi && shim.zts === library.zts && shim.debug === library.debug;
+
 /** Why a file is no libphp that can be used. */
 export interface LibphpFailure {
   readonly path: string;

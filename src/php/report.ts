@@ -5,6 +5,8 @@ export interface PhpReport {
   readonly zts: boolean;
   readonly debug: boolean;
   readonly zendApi: number;
+  /** The library that was started. */
+  readonly libphp: string;
   readonly opcache: boolean;
   /** Why opcache is off; empty when it is on. */
   readonly opcacheReason: string;

@@ -1,6 +1,8 @@
 import type { Config, PoolConfig } from "../config/config.ts";
 import { PhprunError } from "../errors.ts";
+import { isBuiltFor, type ShimBuild } from "../php/libphp-info.ts";
 import { libphpCandidates } from "../php/locate.ts";
+import { readBuild, readShimBuild } from "../php/read-build.ts";
 import type { HostOptions } from "./messages.ts";
 
 /** What a pool's host is started with. */
@@ -20,13 +22,26 @@ export function hostEnvironment(config: Config, pool: PoolConfig): Record<string
   return { ...process.env, ...config.php.env, ...pool.env };
 }
 
+/** With several, the first that our shim was built for; if there is none such, the host says what is wrong with it. */
 function chooseLibphp(configured: string): string {
-  const [first] = libphpCandidates(configured);
-  if (first !== undefined) return first;
+  const candidates = libphpCandidates(configured);
+  const shim = candidates.length > 1 ? readShimBuild() : null;
+  const [first] = candidates;
+  const fitting = shim === null ? undefined : candidates.find((path) => fits(shim, path));
+  if (first !== undefined) return fitting ?? first;
   throw new PhprunError(
     "LIBPHP_MISSING",
     "Cannot find libphp: it must be installed or named. Install it (Debian: apt-get install libphp-embed) or set php.libphp to its path.",
   );
+}
+
+function fits(shim: ShimBuild, path: string): boolean {
+  try {
+    const build = readBuild(path);
+    return build !== null && isBuiltFor(shim, build);
+  } catch {
+    return false;
+  }
 }
 
 /** As `php -d` takes them: what does not begin with a letter or digit goes in quotes. */

@@ -1,4 +1,5 @@
 import type { SlotNews } from "../../ffi/pool-memory.ts";
+import type { LogFields } from "../log/log.ts";
 import type { Exit } from "./messages.ts";
 
 /** Why a job got no worker. */
@@ -13,6 +14,8 @@ export interface Job {
   readonly settled: boolean;
   /** The worker waits for a client that does not read; its deadline rests meanwhile. */
   readonly stalled: boolean;
+  /** What to tell of it in a log line: script, URI, request id. */
+  readonly about: LogFields;
   /** Fills the slot's request buffer and describes it. */
   start(slot: number): void;
   /** There is news of its slot. Returns true when it has no further use for the slot's memory. */

@@ -10,11 +10,11 @@ import { connectFd } from "./connect-fd.ts";
 import { HostProcess } from "./host-process.ts";
 import type { Job } from "./job.ts";
 import { LogChannel, type LogRecord } from "./log-channel.ts";
-import { Command, DEADLINE_SIGNAL, type HostEvent, type HostOptions } from "./messages.ts";
+import { Command, DEADLINE_SIGNAL, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
 import { Queue } from "./queue.ts";
 import { Recycling } from "./recycling.ts";
 import { Spool } from "./spool.ts";
-import { FAILED_STARTS_LIMIT, Workers, describeExit } from "./workers.ts";
+import { Workers, describeExit } from "./workers.ts";
 
 /** Requests that wait in the ring beyond those that run, so that a worker never waits for its next one. */
 const SPARE_SLOTS = 16;
@@ -25,6 +25,11 @@ const MEMORY_SAMPLE_MS = 1000;
 /** A host that does not report within this time is given up. */
 const HOST_START_MS = 30_000;
 const HOST_BACKOFF_MS = 500;
+const HOST_BACKOFF_LIMIT_MS = 5000;
+/** A host that ends sooner than this after its start counts as a failed start. */
+const HOST_STEADY_MS = 5000;
+/** So many failed starts of a host in a row end the pool. */
+const HOST_FAILURES_LIMIT = 8;
 
 export interface PoolOptions {
   readonly config: PoolConfig;
@@ -33,6 +38,8 @@ export interface PoolOptions {
   readonly spoolDir: string;
   readonly clientMaxBodyBytes: number;
   readonly log: Log;
+  /** The pool has been given up: it will serve nothing any more. */
+  readonly onFailed?: () => void;
 }
 
 interface Running {
@@ -60,7 +67,14 @@ export class Pool {
   readonly #wakeFds: [number, number];
   readonly #logFds: [number, number];
   #host: HostProcess | undefined;
+  /** Has the host reported, so that it takes commands? */
+  #hostReady = false;
+  #hostReadyAtMs = 0;
+  #hostFailures = 0;
+  #hostTimer: Timer | undefined;
   #generation = 0;
+  /** What PHP complained of since its start began; null once it has started. */
+  #complaints: string[] | null = null;
   #sweeper: Timer | undefined;
   #respawnTimer: Timer | undefined;
   #inFlight = 0;
@@ -69,6 +83,13 @@ export class Pool {
   #idle: (() => void) | undefined;
   readonly #recycling: Recycling;
   #memoryTimer: Timer | undefined;
+  #wakesDue = 0;
+  /** Two at most: each woken worker wakes the next, and two do not both wait for one busy processor. */
+  readonly #wakeWorkers = (): void => {
+    const wakes = Math.min(this.#wakesDue, 2);
+    this.#wakesDue = 0;
+    for (let i = 0; i < wakes; i++) this.memory.wakeWorker();
+  };
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -87,7 +108,7 @@ export class Pool {
     for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot);
     this.workers = new Workers(workers);
     this.#recycling = new Recycling(options.config, (worker, why) => {
-      this.#log.info(`replacing a worker: it ${why}`, { worker });
+      this.#log.info(`replacing a worker: it ${why}`, this.#nameOf(worker));
       this.memory.retire(worker);
     });
     this.spool = new Spool(options.spoolDir, options.clientMaxBodyBytes);
@@ -164,6 +185,7 @@ export class Pool {
     clearInterval(this.#sweeper);
     clearInterval(this.#memoryTimer);
     clearTimeout(this.#respawnTimer);
+    clearTimeout(this.#hostTimer);
     const host = this.#host;
     if (host !== undefined) {
       host.send(Command.end);
@@ -181,6 +203,8 @@ export class Pool {
     this.#inFlight++;
     job.start(slot);
     this.memory.submit(slot);
+    // Once for all requests that came in with the same look at the sockets.
+    if (this.#wakesDue++ === 0) setImmediate(this.#wakeWorkers);
   }
 
   #drain(): void {
@@ -240,7 +264,8 @@ export class Pool {
       this.#host?.send(Command.signal, worker, DEADLINE_SIGNAL);
     } else if (running.stage === "asked-to-end" && ranMs > this.config.timeoutMs + this.config.killAfterMs) {
       running.stage = "killed";
-      this.#log.warn("killed a worker whose request did not end after its deadline", { worker });
+      const message = `killed a worker: its request did not end within ${this.config.killAfterMs} ms after its deadline`;
+      this.#log.warn(message, { ...this.#nameOf(worker), ...running.job.about });
       this.#host?.send(Command.signal, worker, 9);
     }
   }
@@ -249,45 +274,64 @@ export class Pool {
 
   async #startHost(): Promise<PhpReport> {
     const { promise, resolve, reject } = Promise.withResolvers<PhpReport>();
+    // A rejection before anybody waits for it is not unhandled.
+    promise.catch(() => undefined);
     const timer = setTimeout(() => {
       reject(new PhprunError("HOST_START", `Cannot start PHP: no answer from it within ${HOST_START_MS / 1000} s`));
       this.#host?.kill();
     }, HOST_START_MS);
-    this.#generation++;
-    this.#host = await HostProcess.start(
-      this.#options.host,
-      this.#options.env,
-      {
-        pool: this.memory.fd,
-        wake: this.#wakeFds[1],
-        spool: this.spool.fd,
-        log: this.#logFds[1],
-      },
-      {
-        line: (text) => this.#log.warn(text, { source: "stderr" }),
-        gone: (code, signal) => {
-          reject(new PhprunError("HOST_START", `Cannot start PHP: its host ended with ${signal ?? `exit code ${code}`}`));
-          this.#hostGone(code, signal);
-        },
-        event: (event) => {
-          if (event.kind !== "report") return this.#workerEvent(event);
-          if (event.result.ok) resolve(event.result.report);
-          else reject(new PhprunError(event.result.code, event.result.message));
-        },
-      },
-    );
+    const generation = ++this.#generation;
+    const complaints: string[] = [];
+    this.#complaints = complaints;
     try {
-      this.report = await promise;
+      this.#host = await HostProcess.start(
+        this.#options.host,
+        this.#options.env,
+        {
+          pool: this.memory.fd,
+          wake: this.#wakeFds[1],
+          spool: this.spool.fd,
+          log: this.#logFds[1],
+        },
+        {
+          line: (text) => this.#stderrLine(text),
+          gone: (code, signal) => {
+            reject(new PhprunError("HOST_START", `Cannot start PHP: its host ended with ${signal ?? `exit code ${code}`}`));
+            if (generation === this.#generation) this.#hostGone(code, signal);
+          },
+          event: (event) => {
+            // What a host that has ended still had to say of workers that are buried by now.
+            if (generation !== this.#generation || (event.kind !== "report" && !this.#hostReady)) return;
+            if (event.kind !== "report") return this.#workerEvent(event);
+            if (event.result.ok) resolve(event.result.report);
+            else reject(new PhprunError(event.result.code, event.result.message));
+          },
+        },
+      );
+      const report = await promise;
+      // Complaints come on other sockets, and were sent before the report: they have arrived, but may not have been read.
+      await Bun.sleep(1);
+      this.report = { ...report, startupErrors: [...new Set(complaints)] };
+    } catch (error) {
+      throw withComplaints(error, complaints);
     } finally {
       clearTimeout(timer);
+      this.#complaints = null;
     }
+    this.#hostReady = true;
+    this.#hostReadyAtMs = performance.now();
     this.#topUp();
     return this.report;
   }
 
+  #stderrLine(text: string): void {
+    if (this.#complaints === null) this.#log.warn(text, { source: "stderr" });
+    else this.#complaints.push(text.trim());
+  }
+
   #topUp(): void {
     clearTimeout(this.#respawnTimer);
-    if (this.#stopping && this.#inFlight === 0) return;
+    if (!this.#hostReady || (this.#stopping && this.#inFlight === 0)) return;
     const nowMs = performance.now();
     for (const worker of this.workers.takeDue(nowMs)) this.#host?.send(Command.spawn, worker.number, this.#generation);
     const nextMs = this.workers.nextDueMs();
@@ -295,75 +339,133 @@ export class Pool {
   }
 
   #workerEvent(event: Exclude<HostEvent, { kind: "report" }>): void {
-    const nowMs = performance.now();
-    const served = event.kind === "exited" ? this.memory.worker(event.worker).requests : 0;
-    const known = this.workers.apply(event, nowMs, served);
-    if (known === undefined) return;
+    const { worker } = event;
     switch (event.kind) {
       case "spawned":
-        this.#recycling.started(event.worker, event.pid);
-        this.#log.debug("worker started", { worker: event.worker, gen: event.generation, pid: event.pid });
+        this.workers.apply(event, performance.now());
+        this.#recycling.started(worker, event.pid);
+        this.#log.debug("worker started", { worker, gen: event.generation, pid: event.pid });
         break;
       case "spawn-failed":
-        this.#log.error("cannot fork a worker", { worker: event.worker, errno: event.errno });
+        this.workers.apply(event, performance.now());
+        this.#log.error("cannot fork a worker", { worker, gen: this.#generation, errno: event.errno });
         break;
-      case "exited":
-        this.#recycling.ended(event.worker);
-        this.#bury(event.worker, event.pid, event.exit);
+      case "exited": {
+        this.#recycling.ended(worker);
+        const { requests } = this.memory.worker(worker);
+        const died = this.#bury(worker, event.pid, event.exit);
+        this.workers.apply(event, performance.now(), requests + (died ? 1 : 0));
         break;
+      }
       default:
         event satisfies never;
     }
-    if (this.workers.failed && !this.#failed) this.#fail();
+    if (this.workers.failed) {
+      this.#fail(`its workers end right after their start, ${this.workers.failedStarts} times in a row`);
+    }
     this.#topUp();
   }
 
-  #bury(worker: number, pid: number, exit: { code: number } | { signal: number }): void {
+  /** Answers the request a dead worker was running. Returns whether there was one. */
+  #bury(worker: number, pid: number, exit: Exit): boolean {
     // What it completed before it died is still good.
     this.#drain();
     const slot = this.memory.bury(worker);
     this.#drain();
     const running = slot < 0 ? undefined : this.#running[slot];
+    // A kill of ours has been logged with its reason.
+    if (running?.stage !== "killed" && (running !== undefined || !("code" in exit && exit.code === 0))) {
+      const name = { ...this.#nameOf(worker), pid };
+      this.#log.error(`a worker died: ${describeExit(exit)}`, { ...name, ...running?.job.about });
+    }
     if (running !== undefined) {
       running.job.lost(running.stage === "killed" ? { kind: "killed-by-deadline" } : { kind: "died", exit });
       this.release(slot);
     }
-    if (running !== undefined || !("code" in exit && exit.code === 0)) {
-      this.#log.error(`worker ended with ${describeExit(exit)}`, { worker, pid });
-    }
     setTimeout(() => this.memory.resubmitOrphans(), 100);
+    return running !== undefined;
   }
 
   #hostGone(code: number | null, signal: string | number | null): void {
     this.#host = undefined;
-    if (this.report === undefined || this.#stopping) return;
-    this.#log.error(`host ended with ${signal ?? `exit code ${code}`}; starting another`);
-    this.#drain();
-    for (const worker of this.workers.all) {
-      if (worker.state !== "absent") this.#bury(worker.number, worker.pid, { signal: 9 });
-    }
-    this.workers.allGone();
-    this.#respawnTimer = setTimeout(() => {
-      this.#startHost().catch((error: unknown) => {
-        this.#log.error(error instanceof Error ? error.message : String(error));
-        this.#hostGone(null, "an error at start");
-      });
-    }, HOST_BACKOFF_MS);
+    // Before it was ready, who started it hears of it.
+    if (!this.#hostReady || this.#stopping) return;
+    this.#hostReady = false;
+    this.#log.error(`host ended with ${signal ?? `exit code ${code}`}; starting another`, { gen: this.#generation });
+    this.#buryAll();
+    if (performance.now() - this.#hostReadyAtMs > HOST_STEADY_MS) this.#hostFailures = 0;
+    this.#startHostLater();
   }
 
-  #fail(): void {
+  /** The workers of a dead host die with it. */
+  #buryAll(): void {
+    for (const worker of this.workers.all) {
+      if (worker.state === "running") this.#bury(worker.number, worker.pid, { signal: 9 });
+    }
+    this.workers.allGone();
+  }
+
+  #startHostLater(): void {
+    if (this.#hostFailures >= HOST_FAILURES_LIMIT) {
+      return this.#fail(`its host ended or did not start ${this.#hostFailures} times in a row`);
+    }
+    const waitMs = Math.min(HOST_BACKOFF_LIMIT_MS, HOST_BACKOFF_MS * 2 ** this.#hostFailures++);
+    this.#hostTimer = setTimeout(() => {
+      // One that was still dying when its host was buried may have taken one more request.
+      for (const { number } of this.workers.all) this.#buryLate(number);
+      this.#startHost().catch((error: unknown) => {
+        if (this.#stopping) return;
+        this.#log.error(error instanceof Error ? error.message : String(error), { gen: this.#generation });
+        this.#startHostLater();
+      });
+    }, waitMs);
+  }
+
+  #buryLate(worker: number): void {
+    const slot = this.memory.bury(worker);
+    const running = slot < 0 ? undefined : this.#running[slot];
+    if (running === undefined) return;
+    running.job.lost({ kind: "died", exit: { signal: 9 } });
+    this.release(slot);
+  }
+
+  #fail(why: string): void {
+    if (this.#failed) return;
     this.#failed = true;
-    this.#log.error(
-      `${FAILED_STARTS_LIMIT} workers in a row ended right after their start: the pool is given up. Requests to it get 503 until phprun is started again.`,
-    );
+    this.#log.error(`the pool is given up: ${why}. Requests to it get 503 until phprun is started again.`);
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) next.job.refused("pool-failed");
+    for (const [slot, running] of this.#running.entries()) {
+      if (running === undefined || this.memory.phase(slot) !== Phase.queued) continue;
+      if (!running.job.settled) running.job.refused("pool-failed");
+      this.release(slot);
+    }
+    this.#options.onFailed?.();
+  }
+
+  /** How a worker is named in the log. Its record stays until its successor is started. */
+  #nameOf(worker: number): { worker: number; gen: number; pid: number } {
+    const { generation, pid } = this.memory.worker(worker);
+    return { worker, gen: generation, pid };
   }
 
   #logRecord(record: LogRecord): void {
+    if (this.#complaints !== null && record.worker === null) {
+      this.#complaints.push(record.text.trim());
+      return;
+    }
     const fields = {
-      ...(record.worker === null ? {} : { worker: record.worker }),
+      ...(record.worker === null ? {} : this.#nameOf(record.worker)),
       ...(record.script === "" ? {} : { script: record.script }),
     };
     this.#log[record.level](record.text, fields);
   }
+}
+
+/** The error with what PHP itself had to say. */
+function withComplaints(error: unknown, complaints: readonly string[]): unknown {
+  if (!(error instanceof PhprunError) || complaints.length === 0) return error;
+  return new PhprunError(error.code, [error.message, ...new Set(complaints)].join("\n  "), {
+    exitCode: error.exitCode,
+    cause: error,
+  });
 }

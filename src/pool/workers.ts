@@ -16,12 +16,12 @@ export interface Worker {
   notBeforeMs: number;
 }
 
-/** A worker that ends sooner than this without serving anything counts as a failed start. */
+/** A worker that ends sooner than this without having taken a request counts as a failed start. */
 const FAILED_START_MS = 1000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_LIMIT_MS = 5000;
-/** So many failed starts in a row end the pool. */
-export const FAILED_STARTS_LIMIT = 20;
+/** A pool is given up when every worker has failed to start so many times in a row, on average: after about 20 s. */
+const FAILED_ROUNDS_LIMIT = 10;
 
 /**
  * What is known of a pool's workers. Passive: no clock, no processes; it is fed events and asked what to do.
@@ -51,7 +51,7 @@ export class Workers {
   }
 
   get failed(): boolean {
-    return this.#failedStarts >= FAILED_STARTS_LIMIT;
+    return this.#failedStarts >= FAILED_ROUNDS_LIMIT * this.all.length && this.running === 0;
   }
 
   /** Workers to start now. They count as starting from here on. */
@@ -74,8 +74,8 @@ export class Workers {
     );
   }
 
-  /** `served`: how many requests the worker had served when it ended. */
-  apply(event: WorkerEvent, nowMs: number, served = 0): Worker | undefined {
+  /** `taken`: how many requests the worker had taken when it ended. One that kills it is no failed start. */
+  apply(event: WorkerEvent, nowMs: number, taken = 0): Worker | undefined {
     const worker = this.all[event.worker];
     if (worker === undefined) return undefined;
     switch (event.kind) {
@@ -88,7 +88,7 @@ export class Workers {
         this.#noteFailedStart(worker, nowMs);
         return worker;
       case "exited":
-        if (served === 0 && nowMs - worker.startedAtMs < FAILED_START_MS && !endedCleanly(event.exit)) {
+        if (taken === 0 && nowMs - worker.startedAtMs < FAILED_START_MS && !endedCleanly(event.exit)) {
           this.#noteFailedStart(worker, nowMs);
         } else {
           this.#failedStarts = 0;
@@ -129,6 +129,9 @@ export function describeExit(exit: Exit): string {
   return name === undefined ? `signal ${exit.signal}` : `signal ${exit.signal} (${name})`;
 }
 
+/** Of two names for one number (SIGABRT, SIGIOT) the first is the usual one. */
 const SIGNAL_NAMES = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number, name]),
+  Object.entries(constants.signals)
+    .map(([name, number]) => [number, name] as const)
+    .reverse(),
 );

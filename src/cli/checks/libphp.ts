@@ -1,8 +1,10 @@
 import type { PhpConfig } from "../../config/config.ts";
 import {
   describeLibphp,
+  isBuiltFor,
   isSupported,
   type LibphpInfo,
+  type ShimBuild,
   NEWEST_PHP,
   OLDEST_PHP,
 } from "../../php/libphp-info.ts";
@@ -10,22 +12,14 @@ import { libphpCandidates } from "../../php/locate.ts";
 import { probeLibphp, type Probed } from "../../php/probe.ts";
 import { fail, type Finding, note, ok } from "./finding.ts";
 
-/** What a shim was compiled against; a library of another kind must not be loaded under it. */
-export interface ShimBuild {
-  readonly zendApi: number;
-  readonly zts: boolean;
-  readonly debug: boolean;
-}
-
 /** Every libphp on this machine, and the one that would be used. */
 export async function checkLibphp(
   php: PhpConfig,
   shim: ShimBuild | null,
 ): Promise<{ findings: Finding[]; chosen: LibphpInfo | null }> {
   const probed = await Promise.all(libphpCandidates(php.libphp).map(probeLibphp));
-  const chosen =
-    probed.find((candidate): candidate is LibphpInfo => !("error" in candidate) && isSupported(candidate)) ??
-    null;
+  const usable = probed.filter((candidate) => !("error" in candidate) && isSupported(candidate)) as LibphpInfo[];
+  const chosen = usable.find((info) => shim !== null && isBuiltFor(shim, info)) ?? usable[0] ?? null;
   const findings = probed.map((candidate) => describeCandidate(candidate, chosen));
   if (chosen === null) {
     findings.push(
@@ -56,10 +50,10 @@ export function checkShim(info: LibphpInfo, shim: ShimBuild): Finding {
   if (info.zendApi !== shim.zendApi) wrong.push(`API ${shim.zendApi}, not ${info.zendApi}`);
   if (info.zts !== shim.zts) wrong.push(shim.zts ? "ZTS, not NTS" : "NTS, not ZTS");
   if (info.debug !== shim.debug) wrong.push(shim.debug ? "a debug build" : "a build without debug");
-  if (wrong.length === 0) return ok(`The shim fits ${describeLibphp(info)}`);
+  if (wrong.length === 0) return ok(`phprun was built for this API (${describeLibphp(info)})`);
   return fail(
-    `The shim was built for ${wrong.join(" and ")}`,
-    "Run ./setup.sh again with the headers (-dev package) of this PHP",
+    `phprun was built for PHP of ${wrong.join(" and ")}`,
+    "Set php.libphp to a libphp it was built for, or build phprun for this one: install its headers (-dev package) and run ./setup.sh",
   );
 }
 
