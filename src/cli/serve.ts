@@ -88,7 +88,12 @@ async function start(config: Config, log: Log, signals: Signals): Promise<Runnin
     signals.stopAsked(1).then(() => Bun.sleep(START_GRACE_MS)),
     signals.stopAsked(2),
   ]);
-  return Promise.race([startServer(config, log), impatient.then(() => null)]);
+  const started = startServer(config, log).catch((error: unknown) => {
+    // A service manager's signal ends a host that is still starting as well: that is no failure of the start.
+    if (signals.stopping) return null;
+    throw error;
+  });
+  return Promise.race([started, impatient.then(() => null)]);
 }
 
 /** Act on signals until the server is asked to stop, then see it out. */

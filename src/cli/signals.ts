@@ -11,6 +11,8 @@ export class Signals {
     const stop = () => this.count("stop");
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);
+    // The terminal has gone. Reloading will take this signal over; until then it must not end us without a stop.
+    process.on("SIGHUP", stop);
     process.on("SIGUSR1", () => this.count("reopen"));
   }
 
@@ -20,6 +22,10 @@ export class Signals {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const wake of waiting) wake();
+  }
+
+  get stopping(): boolean {
+    return this.#stops > 0;
   }
 
   /** Resolves once `times` stops were asked for in all. */

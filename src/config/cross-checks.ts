@@ -57,6 +57,9 @@ function isNetwork(text: string): boolean {
 }
 
 function checkPhp({ php }: ConfigTree, report: Report): void {
+  if (php.isolation === "thread") {
+    report(["php", "isolation"], "must be process or auto: workers in threads are not available yet");
+  }
   const script = php.front_controller;
   if (script !== null && (script.startsWith("/") || script.split("/").includes(".."))) {
     report(

@@ -18,7 +18,7 @@ export function toTree(config: Config): Printed {
   return {
     server: {
       listen: server.listeners.map(formatListen),
-      client_max_body_size: body === Number.MAX_SAFE_INTEGER ? 0 : formatSize(body),
+      client_max_body_size: formatSize(body),
       trusted_proxies: [...server.trustedProxies],
       keep_alive_timeout_ms: server.keepAliveTimeoutMs,
       receive_timeout_ms: server.receiveTimeoutMs,

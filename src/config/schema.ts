@@ -38,7 +38,7 @@ const server = section("Where phprun listens and how it treats clients.", {
     }),
     { default: [], "x-default": "`host` and `port`" },
   ),
-  client_max_body_size: size("Largest request body; a larger one gets 413. 0 means no limit.", {
+  client_max_body_size: size("Largest request body; a larger one gets 413. 0 takes the most there is, 64 GiB.", {
     default: "32MiB",
   }),
   trusted_proxies: list(
@@ -64,7 +64,7 @@ const server = section("Where phprun listens and how it treats clients.", {
   request_id: flag("Send an `X-Request-Id` with each answer and log it.", { default: true }),
   spool_dir: optionalPath("Folder for the unlinked files that hold large request bodies.", {
     default: null,
-    "x-default": "the system's temporary folder",
+    "x-default": "the system's temporary folder that can be written to",
   }),
   pid_file: optionalPath("File that receives the process id, for `phprun stop`.", {
     default: null,
@@ -93,7 +93,7 @@ const php = section("What is served, and the PHP that runs it.", {
     "x-expects": "a path, or auto",
   }),
   isolation: choice(
-    "How workers are kept apart: `process`, `thread` (needs a thread-safe libphp) or `auto`.",
+    "How workers are kept apart: `process` or `auto`. `thread` is not available yet.",
     ["auto", "process", "thread"],
     {
       default: "auto",

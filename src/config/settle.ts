@@ -1,10 +1,10 @@
-import { statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Config, Listener, PoolConfig } from "./config.ts";
 import { cpuCount } from "./cpu-count.ts";
 import type { ConfigTree, PoolTree } from "./schema.ts";
-import { parseSize } from "./size.ts";
+import { LARGEST_BODY, parseSize } from "./size.ts";
 
 /** Convert a valid tree to the Config that the rest of phprun reads: units in bytes and ms, nothing left open. */
 export function settle(
@@ -19,14 +19,14 @@ export function settle(
     source,
     server: {
       listeners,
-      clientMaxBodyBytes: bodyBytes === 0 ? Number.MAX_SAFE_INTEGER : bodyBytes,
+      clientMaxBodyBytes: bodyBytes === 0 ? LARGEST_BODY : Math.min(bodyBytes, LARGEST_BODY),
       trustedProxies: server.trusted_proxies,
       keepAliveTimeoutMs: server.keep_alive_timeout_ms,
       receiveTimeoutMs: server.receive_timeout_ms,
       sendTimeoutMs: server.send_timeout_ms,
       stopTimeoutMs: server.stop_timeout_ms,
       requestId: server.request_id,
-      spoolDir: server.spool_dir ?? tmpdir(),
+      spoolDir: server.spool_dir ?? defaultSpoolDir(),
       pidFile: server.pid_file,
       serverHeader: server.server_header,
     },
@@ -101,6 +101,21 @@ const bytes = (size: string | number): number => parseSize(size) ?? Number.MAX_S
 function defaultDocroot(cwd: string): string {
   const folder = resolve(cwd, "public");
   return statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? folder : cwd;
+}
+
+/** The first of the usual temporary folders that can be written to. */
+function defaultSpoolDir(): string {
+  const folders = [tmpdir(), "/tmp", "/var/tmp", "/dev/shm"];
+  return folders.find(isWritable) ?? tmpdir();
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function deepFreeze<T>(value: T): T {

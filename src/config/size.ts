@@ -35,3 +35,6 @@ export function formatSize(bytes: number): string {
   if (bytes % 1024 === 0) return `${bytes / 1024}KiB`;
   return String(bytes);
 }
+
+/** The largest request body there is room for: regions of this size must fit the spool file many times over. */
+export const LARGEST_BODY = 64 * 1024 ** 3;

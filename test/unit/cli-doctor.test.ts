@@ -16,6 +16,7 @@ const REPORT: PhpReport = {
   zts: false,
   debug: false,
   zendApi: 20220829,
+  libphp: "/usr/lib/libphp.so",
   opcache: true,
   opcacheReason: "",
   iniFile: "/etc/php.ini",
@@ -49,7 +50,7 @@ test("a shim must be built for the library's API, thread safety and kind", () =>
   const wrong = checkShim(LIBPHP, { zendApi: 20230831, zts: true, debug: false });
   expect(wrong).toMatchObject({
     level: "fail",
-    text: "The shim was built for API 20230831, not 20220829 and ZTS, not NTS",
+    text: "phprun was built for PHP of API 20230831, not 20220829 and ZTS, not NTS",
   });
 });
 

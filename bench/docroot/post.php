@@ -1,0 +1,3 @@
+<?php
+ksort($_POST);
+echo count($_POST), ' fields ', strlen(implode('', $_POST)), ' bytes ', md5(serialize($_POST));

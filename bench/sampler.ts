@@ -1,0 +1,50 @@
+import { ask } from "./answers.ts";
+import type { Stack } from "./stacks/stack.ts";
+import type { Workload } from "./workloads.ts";
+
+const SAMPLE_MS = 500;
+
+/** While the load runs, now and then asks once more, and compares the whole answer. */
+export class Sampler implements Disposable {
+  samples = 0;
+  curlCpuSeconds = 0;
+  readonly #stack: Stack;
+  readonly #workload: Workload;
+  readonly #expected: Uint8Array;
+  readonly #timer: Timer;
+  #pending: Promise<void> | undefined;
+  #wrong: string | undefined;
+
+  constructor(stack: Stack, workload: Workload, expected: Uint8Array) {
+    this.#stack = stack;
+    this.#workload = workload;
+    this.#expected = expected;
+    this.#timer = setInterval(() => {
+      this.#pending ??= this.#sample().finally(() => {
+        this.#pending = undefined;
+      });
+    }, SAMPLE_MS);
+  }
+
+  /** Waits for the last answer. Throws when any was wrong. */
+  async end(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#pending;
+    if (this.#wrong !== undefined) throw new Error(`rejected: ${this.#wrong}`);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+
+  async #sample(): Promise<void> {
+    try {
+      const { body, curlCpuSeconds } = await ask(this.#stack, this.#workload);
+      this.curlCpuSeconds += curlCpuSeconds;
+      if (Buffer.compare(body, this.#expected) !== 0) this.#wrong ??= "an answer under load was wrong";
+    } catch (error) {
+      this.#wrong ??= `a request under load failed: ${error instanceof Error ? error.message : String(error)}`;
+    }
+    this.samples++;
+  }
+}

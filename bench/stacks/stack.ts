@@ -1,0 +1,31 @@
+/** One way of serving the docroot, up and running. */
+export interface Stack {
+  readonly key: StackKey;
+  /** With its sizes, for tables. */
+  readonly title: string;
+  readonly port: number;
+  /** The processes at the top; all others descend from them. */
+  readonly roots: readonly number[];
+  /** The processes that run PHP. */
+  workers(): number[];
+  stop(): Promise<void>;
+}
+
+export type StackKey = "phprun" | "fpm-best" | "fpm-deployed";
+
+const START_MS = 15_000;
+
+/** Waits for the first right answer. */
+export async function untilAnswer(port: number, isAlive: () => boolean): Promise<void> {
+  const deadline = performance.now() + START_MS;
+  while (performance.now() < deadline && isAlive()) {
+    try {
+      const response = await fetch(`http://127.0.0.1:${port}/hello.php`, { keepalive: false });
+      if ((await response.text()) === "Hello, world!" && response.status === 200) return;
+    } catch {
+      // not listening yet
+    }
+    await Bun.sleep(1);
+  }
+  throw new Error("it does not answer");
+}
