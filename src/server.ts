@@ -7,7 +7,8 @@ import type { Config, Listener } from "./config/config.ts";
 import { PhprunError } from "./errors.ts";
 import { Clients } from "./http/client.ts";
 import { ErrorPages } from "./http/error-page.ts";
-import { type Entrance, Front } from "./http/front.ts";
+import { Front } from "./http/front.ts";
+import type { Entrance } from "./http/incoming.ts";
 import { createAccessLog } from "./log/access.ts";
 import type { Log } from "./log/log.ts";
 import { hostEnvironment, hostOptions } from "./pool/host-options.ts";
@@ -138,6 +139,8 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
     app.listen({
       ...where,
       development: false,
+      // Elysia's default would let a second server share the port in silence.
+      reusePort: false,
       // Bun counts in whole seconds and knows at most 255.
       idleTimeout: Math.min(255, Math.ceil(config.server.keepAliveTimeoutMs / 1000)),
       // Ours is checked while the body comes, with a page; Bun's own answer would be a bare status.

@@ -64,7 +64,7 @@ const server = section("Where phprun listens and how it treats clients.", {
   request_id: flag("Send an `X-Request-Id` with each answer and log it.", { default: true }),
   spool_dir: optionalPath("Folder for the unlinked files that hold large request bodies.", {
     default: null,
-    "x-default": "the system's temporary folder that can be written to",
+    "x-default": "the system's temporary folder",
   }),
   pid_file: optionalPath("File that receives the process id, for `phprun stop`.", {
     default: null,

@@ -228,7 +228,8 @@ export class Exchange implements Job {
 
   #clientGone(): void {
     if (this.#ended && this.#stream === undefined) return;
-    if (!this.#ended && this.#slot >= 0) this.pool.memory.clientGone(this.#slot);
+    if (this.#slot < 0) this.#giveBody();
+    else if (!this.#ended) this.pool.memory.clientGone(this.#slot);
     if (this.#stream !== undefined) return this.#stream.abandon();
     if (!this.settled) {
       this.#settle(new Response(null, { status: CLIENT_CLOSED_REQUEST }), CLIENT_CLOSED_REQUEST, 0);

@@ -8,13 +8,12 @@ import type { PoolPatterns } from "../route/pool-patterns.ts";
 import type { FileRoute, ScriptRoute } from "../route/route.ts";
 import type { Router } from "../route/router.ts";
 import type { StaticFiles } from "../static/static-files.ts";
-import { type Client, type Clients, type Peer } from "./client.ts";
+import type { Client } from "./client.ts";
 import type { ErrorPages } from "./error-page.ts";
-import { type Asked, Exchange, type ExchangeHost } from "./exchange.ts";
+import { Exchange, type ExchangeHost } from "./exchange.ts";
+import { type Entrance, Incoming } from "./incoming.ts";
 import { buildRequestBlock, scriptPart } from "./request-block.ts";
 import { type RequestBody, receiveBody } from "./request-body.ts";
-import { nextRequestId } from "./request-id.ts";
-import { type Target, parseTarget } from "./target.ts";
 
 export interface FrontParts {
   readonly config: Config;
@@ -25,25 +24,6 @@ export interface FrontParts {
   readonly pools: readonly Pool[];
   readonly log: Log;
   readonly access: AccessLog;
-}
-
-/** Where a request came in. */
-export interface Entrance {
-  readonly clients: Clients;
-  readonly serverAddr: string;
-}
-
-type Headers_ = Readonly<Record<string, string>>;
-
-/** One request as the front has understood it so far. */
-interface Incoming {
-  readonly request: Request;
-  readonly target: Target;
-  readonly headers: Headers_;
-  readonly client: Client;
-  readonly entrance: Entrance;
-  readonly requestId: string | null;
-  readonly startedMs: number;
 }
 
 /** Bodies up to this size wait in memory for a worker, and reach it in the slot. */
@@ -66,27 +46,17 @@ export class Front implements ExchangeHost {
   }
 
   handle(request: Request, server: Server<unknown>, entrance: Entrance): Response | Promise<Response> {
-    const startedMs = performance.now();
-    const headers = request.headers.toJSON() as Headers_;
-    const target = parseTarget(request.url);
-    const requestId = this.#parts.config.server.requestId ? nextRequestId() : null;
-    const client = entrance.clients.identify(peerOf(server, request), headers);
-    if (client === undefined) {
-      return this.#error(400, { request, target, headers, client: NOBODY, entrance, requestId, startedMs });
-    }
-    const incoming: Incoming = { request, target, headers, client, entrance, requestId, startedMs };
-    if (request.method === "TRACE" || request.method === "CONNECT") {
-      return this.#error(405, incoming, { Allow: ALLOWED });
-    }
-
+    const incoming = new Incoming(request, server, entrance, this.#parts.config.server.requestId);
+    const { method, target } = incoming;
+    // Bun gives a relative URL when it could not make anything of the Host; HTTP/1.0 may leave it out.
+    if (request.url.startsWith("/") && incoming.client === null) return this.#error(400, incoming);
+    if (method === "TRACE" || method === "CONNECT") return this.#error(405, incoming, { Allow: ALLOWED });
     if (target.uri.length > maxTargetBytes) return this.#error(414, incoming);
 
-    const route = this.#parts.router.resolve(target.path, request.method);
+    const route = this.#parts.router.resolve(target.path, method);
     switch (route.kind) {
       case "script":
-        // PHP's own deadline counts from here on, not Bun's idle timeout.
-        server.timeout(request, 0);
-        return this.#runScript(incoming, route, server);
+        return this.#runScript(incoming, route);
       case "file":
         return this.#finish(incoming, this.#serveFile(incoming, route));
       case "redirect": {
@@ -101,7 +71,7 @@ export class Front implements ExchangeHost {
   }
 
   #serveFile(incoming: Incoming, route: FileRoute): Response {
-    const response = this.#parts.files.respond(route, incoming.request.method, incoming.request.headers);
+    const response = this.#parts.files.respond(route, incoming.method, incoming.request.headers);
     if (incoming.requestId !== null) response.headers.set("X-Request-Id", incoming.requestId);
     if (this.serverHeader !== null) response.headers.set("Server", this.serverHeader);
     return response;
@@ -109,55 +79,48 @@ export class Front implements ExchangeHost {
 
   // ---- PHP -------------------------------------------------------------------------------------
 
-  #runScript(incoming: Incoming, route: ScriptRoute, server: Server<unknown>): Response | Promise<Response> {
+  #runScript(incoming: Incoming, route: ScriptRoute): Response | Promise<Response> {
+    const { client, headers } = incoming;
+    if (client === null) return this.#error(400, incoming);
     const pool = this.#poolFor(incoming.target.path);
     if (pool === undefined) return this.#error(404, incoming);
-    const { headers, request } = incoming;
     const length = headers["content-length"];
-    const chunked = headers["transfer-encoding"] !== undefined;
-    if ((length === undefined || length === "0") && !chunked) {
-      const contentLength = length === undefined ? null : 0;
-      return this.#dispatch(incoming, route, pool, null, contentLength);
+    if ((length === undefined || length === "0") && headers["transfer-encoding"] === undefined) {
+      return this.#dispatch(incoming, client, route, pool, null, length === undefined ? null : 0);
     }
-    server.timeout(request, Math.ceil(this.#parts.config.server.receiveTimeoutMs / 1000));
-    return this.#receiveThenDispatch(incoming, route, pool, server);
+    return this.#receiveThenDispatch(incoming, client, route, pool);
   }
 
-  async #receiveThenDispatch(
-    incoming: Incoming,
-    route: ScriptRoute,
-    pool: Pool,
-    server: Server<unknown>,
-  ): Promise<Response> {
+  async #receiveThenDispatch(incoming: Incoming, client: Client, route: ScriptRoute, pool: Pool): Promise<Response> {
+    const { clientMaxBodyBytes, receiveTimeoutMs } = this.#parts.config.server;
+    incoming.setIdleTimeout(receiveTimeoutMs);
     const length = incoming.headers["content-length"];
     const received = await receiveBody(incoming.request, length === undefined ? null : Number(length), pool.spool, {
       inMemory: LARGEST_INLINE_BODY,
-      most: this.#parts.config.server.clientMaxBodyBytes,
+      most: clientMaxBodyBytes,
     });
-    if ("error" in received) {
-      if (received.error === "spool") {
-        this.#parts.log.error(`Cannot spool a request body: ${received.cause}`, { uri: incoming.target.uri });
-      }
-      if (received.error !== "too-large") return this.#error(received.error === "spool" ? 500 : 400, incoming);
-      // What is left of the body is not read, so the connection cannot be used again.
-      return this.#error(413, incoming, { Connection: "close" });
+    if (!("error" in received)) {
+      const { body } = received;
+      return await this.#dispatch(incoming, client, route, pool, body, body === null ? null : bodyBytes(body));
     }
-    server.timeout(incoming.request, 0);
-    const { body } = received;
-    const bytes = body === null ? null : body.kind === "memory" ? body.bytes.length : body.region.bytes;
-    return await this.#dispatch(incoming, route, pool, body, bytes);
+    // What is left of the body is not read, so the connection cannot be used again.
+    if (received.error === "too-large") return this.#error(413, incoming, { Connection: "close" });
+    if (received.error === "aborted") return this.#error(400, incoming);
+    this.#parts.log.error(`Cannot spool a request body: ${received.cause}`, { uri: incoming.target.uri });
+    return this.#error(500, incoming);
   }
 
   #dispatch(
     incoming: Incoming,
+    client: Client,
     route: ScriptRoute,
     pool: Pool,
     body: RequestBody | null,
     contentLength: number | null,
   ): Response | Promise<Response> {
-    const { request, target, client, headers, requestId } = incoming;
+    const { request, method, target, headers, requestId } = incoming;
     const block = buildRequestBlock({
-      method: request.method,
+      method,
       target,
       script: this.#scriptPart(route),
       contentLength,
@@ -172,18 +135,25 @@ export class Front implements ExchangeHost {
       if (body?.kind === "spooled") pool.spool.give(body.region);
       return this.#error(431, incoming);
     }
-    const asked: Asked = {
-      request,
-      method: request.method,
-      uri: target.uri,
-      scriptFilename: route.scriptFilename,
-      remoteAddr: client.remoteAddr,
-      protocol: PROTOCOL,
-      requestId,
-      https: client.https,
-      startedMs: incoming.startedMs,
-    };
-    const exchange = new Exchange(this, pool, asked, block, body);
+    // The pool's deadline counts from here on, not Bun's idle timeout.
+    incoming.setIdleTimeout(0);
+    const exchange = new Exchange(
+      this,
+      pool,
+      {
+        request,
+        method,
+        uri: target.uri,
+        scriptFilename: route.scriptFilename,
+        remoteAddr: client.remoteAddr,
+        protocol: PROTOCOL,
+        requestId,
+        https: client.https,
+        startedMs: incoming.startedMs,
+      },
+      block,
+      body,
+    );
     pool.dispatch(exchange);
     return exchange.response;
   }
@@ -266,10 +236,10 @@ export class Front implements ExchangeHost {
   #finish(incoming: Incoming, response: Response): Response {
     const { access, config } = this.#parts;
     if (config.logging.access) {
-      const { request, headers } = incoming;
+      const { headers, method } = incoming;
       access.record({
-        remoteAddr: incoming.client.remoteAddr,
-        method: request.method,
+        remoteAddr: incoming.client?.remoteAddr ?? null,
+        method,
         target: incoming.target.uri,
         protocol: PROTOCOL,
         status: response.status,
@@ -285,17 +255,6 @@ export class Front implements ExchangeHost {
   }
 }
 
-const NOBODY: Client = {
-  remoteAddr: "",
-  remotePort: "",
-  https: false,
-  authority: { host: "", port: "" },
-  serverPort: "",
-};
-
-function peerOf(server: Server<unknown>, request: Request): Peer {
-  return server.requestIP(request) ?? UNIX_PEER;
+function bodyBytes(body: RequestBody): number {
+  return body.kind === "memory" ? body.bytes.length : body.region.bytes;
 }
-
-const UNIX_PEER: Peer = { address: null, port: 0 };
-

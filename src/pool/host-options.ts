@@ -1,3 +1,4 @@
+import { accessSync, constants } from "node:fs";
 import type { Config, PoolConfig } from "../config/config.ts";
 import { PhprunError } from "../errors.ts";
 import { isBuiltFor, type ShimBuild } from "../php/libphp-info.ts";
@@ -9,7 +10,7 @@ import type { HostOptions } from "./messages.ts";
 export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = false): HostOptions {
   return {
     libphp: chooseLibphp(config.php.libphp),
-    ini: iniLines({ ...config.php.ini, ...pool.ini }),
+    ini: iniLines({ ...lockFolder(config.server.spoolDir), ...config.php.ini, ...pool.ini }),
     sapiName: config.php.sapiName,
     poolName: pool.name,
     jsonPost: config.php.jsonPost,
@@ -20,6 +21,16 @@ export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = fals
 /** The environment scripts see: ours, the configured one over it. */
 export function hostEnvironment(config: Config, pool: PoolConfig): Record<string, string | undefined> {
   return { ...process.env, ...config.php.env, ...pool.env };
+}
+
+/** opcache keeps its lock file in /tmp, and PHP does not start when that cannot be written to. */
+function lockFolder(spoolDir: string): Record<string, string> {
+  try {
+    accessSync("/tmp", constants.W_OK | constants.X_OK);
+    return {};
+  } catch {
+    return { "opcache.lockfile_path": spoolDir };
+  }
 }
 
 /** With several, the first that our shim was built for; if there is none such, the host says what is wrong with it. */

@@ -14,12 +14,14 @@ struct load {
     enum {
         FLOOD,   /* every free slot is filled, then the front sleeps until it is woken */
         TRICKLE, /* a few items, then all of them awaited: workers are always about to fall asleep */
+        MEETING, /* as many items as workers, each of which ends when all are being run */
         SPIN,    /* the front never sleeps */
     } front;
 };
 
 struct request {
     uint64_t item, check;
+    uint64_t ends_after; /* so many items have to be taken before this one may end */
 };
 
 struct response {
@@ -27,7 +29,20 @@ struct response {
 };
 
 #define MOST_SLOTS 1024
-static _Atomic uint32_t *runs; /* per slot: how often its item was run; shared with children */
+/* Shared with children. */
+static _Atomic uint32_t *runs; /* per slot: how often its item was run */
+static _Atomic uint64_t *taken;
+
+/* Ends only if the wake-up of one worker is passed on to all others that are needed. */
+static void meet(uint64_t expected)
+{
+    const uint64_t began = phprun_now_ns();
+    atomic_fetch_add(taken, 1);
+    while (atomic_load(taken) < expected) {
+        CHECK(seconds_since(began) < PATIENCE_MS / 1000, "a worker sleeps while there is work");
+        usleep(10);
+    }
+}
 
 static void answer(struct phprun_pool *pool, uint32_t number, uint32_t slot, uint64_t *next_item)
 {
@@ -41,6 +56,9 @@ static void answer(struct phprun_pool *pool, uint32_t number, uint32_t slot, uin
           (unsigned long long)*next_item);
     *next_item = item + 1;
     CHECK(atomic_fetch_add_explicit(&runs[slot], 1, memory_order_relaxed) == 0, "slot %u runs twice", slot);
+    if (request->ends_after > 0) {
+        meet(request->ends_after);
+    }
 
     struct response *response = (struct response *)phprun_response_buffer(pool, slot);
     *response = (struct response){.item = item, .check = ~mix(item), .worker = number};
@@ -97,11 +115,13 @@ struct front {
 static void submit(struct front *front, uint32_t burst)
 {
     struct phprun_pool *pool = front->stage.pool;
+    const uint64_t ends_after = front->load->front == MEETING ? front->submitted + burst : 0;
     uint32_t count = 0;
     while (count < burst && front->free_count > 0 && front->submitted < front->load->items) {
         const uint64_t item = front->submitted++;
         const uint32_t slot = front->free[--front->free_count];
-        *(struct request *)phprun_request_buffer(pool, slot) = (struct request){.item = item, .check = mix(item)};
+        *(struct request *)phprun_request_buffer(pool, slot) =
+            (struct request){.item = item, .check = mix(item), .ends_after = ends_after};
         pool->slots[slot].id = (uint32_t)item;
         front->item_in[slot] = item + 1;
         atomic_store_explicit(&runs[slot], 0, memory_order_relaxed);
@@ -173,12 +193,12 @@ static void drive(struct front *front)
 {
     const struct load *load = front->load;
     while (front->answered < load->items) {
-        if (load->front != TRICKLE) {
+        if (load->front == FLOOD || load->front == SPIN) {
             submit(front, load->slots);
             await(front);
             continue;
         }
-        submit(front, 1 + below(&front->chance, load->workers + 1));
+        submit(front, load->front == MEETING ? load->workers : 1 + below(&front->chance, load->workers + 1));
         while (front->answered < front->submitted) {
             await(front);
         }
@@ -210,6 +230,7 @@ static void run(const struct load *load, struct chance *chance)
     struct thread threads[64];
     pid_t pids[64];
     front.stage = make_stage(load->slots, load->workers, 4096, load->start);
+    atomic_store(taken, 0);
     for (uint32_t slot = load->slots; slot > 0; slot--) {
         front.free[front.free_count++] = slot - 1;
     }
@@ -249,10 +270,11 @@ static void run(const struct load *load, struct chance *chance)
 int main(void)
 {
     runs = shared_memory(MOST_SLOTS * sizeof *runs);
+    taken = shared_memory(sizeof *taken);
     test_failed = shared_memory(sizeof *test_failed);
     struct chance chance = seed_from_environment();
 
-    const uint32_t many = EFFORT(1000000u), some = EFFORT(100000u);
+    const uint32_t many = EFFORT(1500000u), some = EFFORT(100000u), few = EFFORT(20000u);
     const uint32_t wrap29 = 1u << 29;
     const struct load loads[] = {
         {"threads, flood, across 2^32", false, 24, 4, many, 0u - many / 2, FLOOD},
@@ -262,10 +284,12 @@ int main(void)
         {"threads, one slot", false, 1, 4, some, 0u - some / 2, FLOOD},
         {"threads, many workers", false, 80, 64, some, 0u - some / 2, FLOOD},
         {"threads, trickle", false, 8, 4, some, 0u - some / 2, TRICKLE},
+        {"threads, meeting", false, 8, 4, few, 0u - few / 2, MEETING},
         {"threads, front never sleeps", false, 24, 2, some, 0u - some / 2, SPIN},
         {"processes, flood, across 2^32", true, 24, 4, many, 0u - many / 2, FLOOD},
         {"processes, one worker", true, 18, 1, some, wrap29 - some / 2, FLOOD},
         {"processes, trickle", true, 8, 4, some, 0u - some / 2, TRICKLE},
+        {"processes, meeting", true, 16, 8, few, 0u - few / 2, MEETING},
         {"processes, front never sleeps", true, 24, 2, some, 0u - some / 2, SPIN},
     };
     for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {

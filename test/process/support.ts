@@ -1,5 +1,7 @@
 /** What the process tests add to the harness: requests one by one, and a look at processes from outside. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { Connection, eventually, type HttpResponse, raw, type Server, type Tree } from "../harness.ts";
 
 /** One request on a connection of its own. */
@@ -94,3 +96,38 @@ function gate(string $name): void {
   while (!file_exists("$file.gate")) { usleep(1000); clearstatcache(); }
 }
 `;
+
+export interface Finished {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command that ends by itself, and takes what it says. */
+export async function run(line: readonly string[], options: { cwd?: string; env?: Record<string, string> } = {}): Promise<Finished> {
+  const child = Bun.spawn([...line], {
+    cwd: options.cwd ?? "/",
+    env: { PATH: process.env["PATH"] ?? "", NO_COLOR: "1", ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 12_000,
+    killSignal: "SIGKILL",
+  });
+  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { code, out, err };
+}
+
+/** A folder that is gone when the test is over. */
+export class Scratch implements Disposable {
+  readonly path = realpathSync(mkdtempSync(join(tmpdir(), "phprun-scratch-")));
+
+  write(name: string, content: string | Uint8Array): string {
+    const path = join(this.path, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+    return path;
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,55 @@
+import type { Server } from "bun";
+import type { Client, Clients, Peer } from "./client.ts";
+import { nextRequestId } from "./request-id.ts";
+import { type Target, parseTarget } from "./target.ts";
+
+/** Where a request came in. */
+export interface Entrance {
+  readonly clients: Clients;
+  readonly serverAddr: string;
+}
+
+/** Header names in lower case; values as byte strings. */
+export type RequestHeaders = Readonly<Record<string, string>>;
+
+/** One request as the front sees it. What costs something is worked out when it is first asked for. */
+export class Incoming {
+  readonly request: Request;
+  readonly method: string;
+  readonly target: Target;
+  readonly entrance: Entrance;
+  readonly requestId: string | null;
+  readonly startedMs = performance.now();
+  readonly #server: Server<unknown>;
+  #headers: RequestHeaders | undefined;
+  #client: Client | null | undefined;
+
+  constructor(request: Request, server: Server<unknown>, entrance: Entrance, withId: boolean) {
+    this.request = request;
+    this.method = request.method;
+    this.target = parseTarget(request.url);
+    this.entrance = entrance;
+    this.requestId = withId ? nextRequestId() : null;
+    this.#server = server;
+  }
+
+  get headers(): RequestHeaders {
+    return (this.#headers ??= this.request.headers.toJSON() as RequestHeaders);
+  }
+
+  /** null: the request has no usable Host (400). */
+  get client(): Client | null {
+    if (this.#client === undefined) {
+      const peer: Peer = this.#server.requestIP(this.request) ?? UNIX_PEER;
+      this.#client = this.entrance.clients.identify(peer, this.headers) ?? null;
+    }
+    return this.#client;
+  }
+
+  /** Bun closes a connection that is silent for so long; 0 turns that off. */
+  setIdleTimeout(milliseconds: number): void {
+    this.#server.timeout(this.request, Math.ceil(milliseconds / 1000));
+  }
+}
+
+const UNIX_PEER: Peer = { address: null, port: 0 };
