@@ -77,7 +77,9 @@ function check(summary: Summary, workload: Workload): void {
   if (summary.wrong > 0)
     throw new Error(`rejected: ${summary.wrong} of ${summary.requests} bodies were wrong`);
   if (summary.requests < workload.connections) throw new Error(`rejected: only ${summary.requests} answers`);
-  // Little's law: with fewer requests in flight than connections, some connections got no answers at all.
+  // Little's law: with fewer requests in flight than connections, some connections got no answers at all. (With files
+  // of megabytes wrk itself, busy reading one connection, is late to ask on the others.)
+  if (workload.against === "nginx") return;
   const inFlight = (summary.requests / summary.seconds) * (summary.meanMs / 1000);
   if (inFlight < 0.7 * workload.connections) {
     throw new Error(

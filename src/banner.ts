@@ -82,9 +82,18 @@ function warnings(reports: readonly PhpReport[]): string[] {
   const found = new Set<string>();
   for (const report of reports) {
     if (!report.opcache) found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);
-    for (const message of report.startupErrors) found.add(message.split("\n", 1)[0] ?? "");
+    for (const message of report.startupErrors) found.add(`${shorten(message)} (see the log, or phprun doctor)`);
   }
   return [...found].map((text) => line("warning", `${YELLOW}${text}${OFF}`));
+}
+
+/** PHP's message without the decoration of a log line and the list of places that were looked at. */
+function shorten(message: string): string {
+  const [first = ""] = message.split("\n", 1);
+  return first
+    .replace(/^PHP [\w ]+: +(?:PHP Startup: )?/, "")
+    .replace(/ in Unknown on line 0$/, "")
+    .replace(/ \(tried: .*$/, "");
 }
 
 function time(ms: number): string {

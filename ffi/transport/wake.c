@@ -1,5 +1,6 @@
 /* Waking a worker: done by the front once per burst of submissions, and passed on by the workers. */
 #include "futex.h"
+#include "points.h"
 #include "transport.h"
 
 /*
@@ -16,6 +17,7 @@ void phprun_wake_one_worker(struct phprun_pool *pool)
             const uint64_t lowest = set & -set;
             const uint64_t before = atomic_fetch_and(&header->sleeping[word], ~lowest);
             if (before & lowest) {
+                PHPRUN_POINT("owing a wake-up");
                 struct phprun_worker *worker = &pool->workers[word * 64 + (uint32_t)__builtin_ctzll(lowest)];
                 atomic_store_explicit(&worker->wake, 1, memory_order_release);
                 futex_wake_one(&worker->wake);

@@ -1,6 +1,7 @@
 /* The worker's side of a pool. */
 #define _GNU_SOURCE
 #include "futex.h"
+#include "points.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@ static void wake_front(struct phprun_pool *pool)
     if (atomic_exchange(&pool->header->signaled, 1) != 0) {
         return; /* woken already and has not looked yet: it will find this too */
     }
+    PHPRUN_POINT("signaled");
     /* A full socket holds unread wake-ups, so a lost byte is no lost wake-up. */
     send(pool->wake_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -33,6 +35,7 @@ static uint32_t pop(struct phprun_header *header, uint32_t *index)
             atomic_load_explicit(&header->ring[head & (header->ring_capacity - 1)], memory_order_relaxed);
         if (atomic_compare_exchange_weak(&header->head, &head, head + 1)) {
             *index = head;
+            PHPRUN_POINT("popped");
             return slot;
         }
     }
@@ -50,6 +53,7 @@ static uint32_t take_now(struct phprun_pool *pool, uint32_t worker)
         const uint32_t claimed = (worker << PHPRUN_PHASE_BITS) | PHPRUN_RUNNING;
         if (slot < pool->header->slot_count &&
             atomic_compare_exchange_strong(&pool->slots[slot].claim, &expected, claimed)) {
+            PHPRUN_POINT("claimed");
             return slot;
         }
         /* The front took us for dead and submitted it again: the newer entry counts. */
@@ -64,11 +68,13 @@ static void sleep_until_woken(struct phprun_pool *pool, uint32_t worker)
 
     atomic_store(&w->wake, 0);
     atomic_fetch_or(&header->sleeping[worker / 64], bit);
+    PHPRUN_POINT("lying down");
     /* Once more, now that the front can see us: what it submitted before it could is found here. */
     while (atomic_load(&header->head) == atomic_load(&header->tail) && !atomic_load(&w->retire) &&
            atomic_load(&w->wake) == 0) {
         futex_wait(&w->wake, 0);
     }
+    PHPRUN_POINT("getting up");
     atomic_fetch_and(&header->sleeping[worker / 64], ~bit);
 }
 
@@ -98,6 +104,7 @@ void phprun_post(struct phprun_pool *pool, uint32_t slot)
 {
     /* Release (by default more): the front sees all we wrote once it sees the bit. */
     atomic_fetch_or(&pool->header->completed[slot / 64], UINT64_C(1) << (slot % 64));
+    PHPRUN_POINT("reported");
     wake_front(pool);
 }
 
@@ -105,6 +112,7 @@ void phprun_finish(struct phprun_pool *pool, uint32_t slot, uint32_t worker, enu
 {
     atomic_store_explicit(&pool->slots[slot].claim, (worker << PHPRUN_PHASE_BITS) | (uint32_t)phase,
                           memory_order_release);
+    PHPRUN_POINT("ended");
     phprun_post(pool, slot);
 }
 
@@ -118,6 +126,7 @@ static size_t copy_in(struct phprun_slot *s, uint8_t *ring, const uint8_t *bytes
     memcpy(ring + s->write_at, bytes, first);
     memcpy(ring, bytes + first, total - first);
     s->write_at = (uint32_t)((s->write_at + total) % s->body_size);
+    PHPRUN_POINT("copied");
     /* Release: the front that sees the count sees the bytes. */
     atomic_fetch_add(&s->used, (uint32_t)total);
     return total;
@@ -145,6 +154,7 @@ int phprun_body_write(struct phprun_pool *pool, uint32_t slot, const uint8_t *by
         /* Full: let the front have it, and sleep until it has taken some. */
         phprun_post(pool, slot);
         while (atomic_exchange(&s->waiting, 1), is_full(s)) {
+            PHPRUN_POINT("waiting for room");
             futex_wait(&s->waiting, 1);
         }
         atomic_store(&s->waiting, 0);

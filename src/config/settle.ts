@@ -1,10 +1,11 @@
-import { accessSync, constants, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Config, Listener, PoolConfig } from "./config.ts";
 import { cpuCount } from "./cpu-count.ts";
 import type { ConfigTree, PoolTree } from "./schema.ts";
 import { LARGEST_BODY, parseSize } from "./size.ts";
+import { isWritable } from "./writable.ts";
 
 /** Convert a valid tree to the Config that the rest of phprun reads: units in bytes and ms, nothing left open. */
 export function settle(
@@ -107,15 +108,6 @@ function defaultDocroot(cwd: string): string {
 function defaultSpoolDir(): string {
   const folders = [tmpdir(), "/tmp", "/var/tmp", "/dev/shm"];
   return folders.find(isWritable) ?? tmpdir();
-}
-
-function isWritable(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function deepFreeze<T>(value: T): T {

@@ -77,6 +77,7 @@ export function buildRequestBlock(parts: BlockParts): RequestBlock {
 /** Header names and the variables they become; "" for those that become none. Bounded: clients choose names. */
 const variableNames = new Map<string, string>();
 const REMEMBERED = 1024;
+const REMEMBERED_LENGTH = 64;
 const DROPPED = [
   ...["host", "cookie", "authorization", "content-type", "content-length"], // have fields of their own
   "proxy", // would become HTTP_PROXY, which HTTP clients take for their proxy (httpoxy, CVE-2016-5385)
@@ -86,6 +87,7 @@ rememberFixed();
 function nameVariable(name: string): string {
   // X_Y and X-Y would be the same variable, so one could be spoofed by the other: as nginx, drop the first.
   const variable = /^[a-z0-9-]+$/.test(name) ? `HTTP_${name.toUpperCase().replaceAll("-", "_")}` : "";
+  if (name.length > REMEMBERED_LENGTH) return variable;
   if (variableNames.size >= REMEMBERED) {
     variableNames.clear();
     rememberFixed();

@@ -1,5 +1,5 @@
-import { accessSync, constants } from "node:fs";
 import type { Config, PoolConfig } from "../config/config.ts";
+import { isWritable } from "../config/writable.ts";
 import { PhprunError } from "../errors.ts";
 import { isBuiltFor, type ShimBuild } from "../php/libphp-info.ts";
 import { libphpCandidates } from "../php/locate.ts";
@@ -10,7 +10,7 @@ import type { HostOptions } from "./messages.ts";
 export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = false): HostOptions {
   return {
     libphp: chooseLibphp(config.php.libphp),
-    ini: iniLines({ ...lockFolder(config.server.spoolDir), ...config.php.ini, ...pool.ini }),
+    ini: iniLines({ ...writableFolders(config.server.spoolDir), ...config.php.ini, ...pool.ini }),
     sapiName: config.php.sapiName,
     poolName: pool.name,
     jsonPost: config.php.jsonPost,
@@ -23,14 +23,15 @@ export function hostEnvironment(config: Config, pool: PoolConfig): Record<string
   return { ...process.env, ...config.php.env, ...pool.env };
 }
 
-/** opcache keeps its lock file in /tmp, and PHP does not start when that cannot be written to. */
-function lockFolder(spoolDir: string): Record<string, string> {
-  try {
-    accessSync("/tmp", constants.W_OK | constants.X_OK);
-    return {};
-  } catch {
-    return { "opcache.lockfile_path": spoolDir };
-  }
+/**
+ * Without a temporary folder that can be written to, opcache keeps PHP from starting (its lock file), and request
+ * bodies are cut short in silence.
+ */
+function writableFolders(spoolDir: string): Record<string, string> {
+  return {
+    ...(isWritable("/tmp") ? {} : { "opcache.lockfile_path": spoolDir }),
+    ...(isWritable(process.env["TMPDIR"] ?? "/tmp") ? {} : { sys_temp_dir: spoolDir }),
+  };
 }
 
 /** With several, the first that our shim was built for; if there is none such, the host says what is wrong with it. */
@@ -55,9 +56,14 @@ function fits(shim: ShimBuild, path: string): boolean {
   }
 }
 
-/** As `php -d` takes them: what does not begin with a letter or digit goes in quotes. */
+/** Words, numbers and expressions of E_ constants stand as they are; everything else is quoted and means itself. */
 function iniLines(ini: Readonly<Record<string, string>>): string {
   return Object.entries(ini)
-    .map(([name, value]) => `${name}=${/^[A-Za-z0-9]/.test(value) ? value : `"${value.replaceAll(/["\\]/g, "\\$&")}"`}\n`)
+    .map(([name, value]) => `${name}=${/^[\w.-]+$|^[ ()~!]*E_[\w &|^~!()]*$/.test(value) ? value : quoteIni(value)}\n`)
     .join("");
+}
+
+/** In single quotes nothing is special; what holds one is written in pieces, as in a shell. */
+function quoteIni(value: string): string {
+  return `'${value.replaceAll("'", `'"'"'`)}'`;
 }

@@ -71,6 +71,16 @@ export function bodies(subject: () => Subject): void {
       expect(md5(answer.body)).toBe(sum);
     });
 
+    test("a length the script gives is kept to where it can be, and never contradicted", async () => {
+      for (const bytes of [5, 300_000]) {
+        const answer = await get(subject().url, `/large.php?length=1&bytes=${bytes}`);
+        expect([answer.whole, answer.body.length]).toEqual([true, bytes]);
+        const length = answer.header("content-length");
+        expect([undefined, String(bytes)]).toContain(length);
+        if (length !== undefined) expect(answer.header("transfer-encoding")).toBeUndefined();
+      }
+    });
+
     test("bodies around the size of the buffers come whole", async () => {
       for (const bytes of [0, 1, 4096, 261_887, 262_080, 262_144, 262_145, 524_288, 1_048_577, 5_000_000]) {
         const { body, whole } = await get(subject().url, `/large.php?bytes=${bytes}`);

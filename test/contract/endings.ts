@@ -81,9 +81,11 @@ export function endings(subject: () => Subject): void {
         again: false,
         status: 0,
         aborted: 0,
-        session: "written",
         input: "body",
       });
+      const cookie = answer.header("set-cookie")?.split(";")[0] ?? "";
+      const session = await get(url, "/session.php?show=1", `Cookie: ${cookie}`);
+      expect(JSON.parse(session.text)).toMatchObject({ after: "written" });
     });
 
     test("a worker that goes on after fastcgi_finish_request() serves its next request when it is done", async () => {
@@ -94,7 +96,7 @@ export function endings(subject: () => Subject): void {
       const next = get(strict.url, "/hello.php");
       strict.openGate(`${id}-go`);
       expect((await next).text).toBe("Hello");
-      await strict.record(id, /written/);
+      await strict.record(id, /finished/);
     });
   });
 

@@ -40,7 +40,7 @@ export function failures(subject: () => Subject): void {
       expect(page.text).toContain("500");
       const json = await get(url, "/fatal.php?how=exception", "Accept: application/json");
       expect(json.header("content-type")).toStartWith("application/json");
-      expect(JSON.parse(json.text)).toMatchObject({ status: 500 });
+      expect(JSON.parse(json.text)).toMatchObject({ error: { status: 500 } });
     });
 
     test("is told in the log, with its script, and its shutdown function has run", async () => {
@@ -48,7 +48,7 @@ export function failures(subject: () => Subject): void {
       for (const how of ["exception", "memory", "function"]) {
         const from = server.log.mark();
         await ask(how, "start");
-        await server.waitForLog(/error PHP Fatal error: .*fatal\.php.*pool=contract worker=\d script=\S*fatal\.php/, from);
+        await server.waitForLog(/error PHP Fatal error: .*fatal\.php.*pool=contract worker=\d .*script=\S*fatal\.php/, from);
         await server.waitForLog(/the shutdown function ran/, from);
       }
     });
@@ -108,7 +108,7 @@ export function failures(subject: () => Subject): void {
       await server.record(id, /started/);
       const answer = await get(url, "/kill.php");
       expect(answer.status).toBe(502);
-      await server.waitForLog(/worker ended with .*SIGSEGV.*worker=\d/, from);
+      await server.waitForLog(/worker died.*SIGSEGV.*worker=\d.*uri=\/kill\.php/, from);
       server.openGate(`${id}-go`);
       expect((await other).text).toBe("done");
       for (let i = 0; i < 20; i++) expect((await get(url, "/hello.php")).text).toBe("Hello");

@@ -71,7 +71,7 @@ export function logs(subject: () => Subject): void {
       const { server, url } = subject();
       const id = newId();
       await get(url, `/log.php?id=${id}`);
-      const tags = `pool=contract worker=\\d script=\\S*/log\\.php`;
+      const tags = "pool=contract worker=\\d gen=\\d+ pid=\\d+ script=\\S*/log\\.php";
       await server.waitForLog(new RegExp(`info  a message ${id} ${tags}`));
       await server.waitForLog(new RegExp(`two\\\\nlines ${id} ${tags}`));
       await server.waitForLog(new RegExp(`PHP Notice: +a notice ${id} in .* ${tags}`));

@@ -108,6 +108,17 @@ export function responses(subject: () => Subject): void {
       }
     });
 
+    test("204 and 304 drop whatever body the script makes, large or flushed", async () => {
+      const { strict } = subject();
+      for (const code of [204, 304]) {
+        for (const query of ["bytes=5000000", "bytes=100&flush=1"]) {
+          const answer = await get(strict.url, `/large.php?${query}&status=${code}`);
+          expect([answer.status, answer.body.length]).toEqual([code, 0]);
+          expect((await get(strict.url, "/hello.php")).text).toBe("Hello");
+        }
+      }
+    });
+
     test("a status line sets the status", async () => {
       const lines = { "HTTP/1.1 404 Not Found": 404, "HTTP/1.0 403 No": 403, "HTTP/1.1 418": 418, "HTTP/": 200 };
       for (const [line, status] of Object.entries(lines)) {

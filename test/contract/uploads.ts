@@ -110,7 +110,7 @@ export function uploads(subject: () => Subject): void {
       const from = strict.log.mark();
       const got = await post(strict.url, { a: "1", f: file(45_000, "1"), g: file(45_000, "2"), h: file(45_000, "3") });
       expect(got.files).toEqual([]);
-      expect(got.post).toEqual({});
+      expect(Object.keys(got.post)).toEqual([]);
       expect(Number(got.length)).toBeGreaterThan(102_400);
       await strict.waitForLog(/POST Content-Length of \d+ bytes exceeds the limit of 102400 bytes/, from);
     });
@@ -130,12 +130,13 @@ export function uploads(subject: () => Subject): void {
       const from = strict.log.mark();
       expect(JSON.parse((await get(strict.url, `/vars.php?${many(30)}`)).text)).toMatchObject({ get: 20 });
       await strict.waitForLog(/Input variables exceeded 20/, from);
+      // One more than the setting says, as on php-fpm.
       const answer = await fetch(`${url}/vars.php`, {
         method: "POST",
-        body: many(1001),
+        body: many(1100),
         headers: { "Content-Type": "application/x-www-form-urlencoded" },
       });
-      expect(await answer.json()).toMatchObject({ post: 1000 });
+      expect(await answer.json()).toMatchObject({ post: 1001 });
     });
   });
 

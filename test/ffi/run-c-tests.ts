@@ -28,7 +28,8 @@ export function cTests(): string[] {
 export async function runCTest(name: string, sanitize?: Sanitizer): Promise<CTestResult> {
   const program = join(root, "build", `test${sanitize === undefined ? "" : `-${sanitize}`}`, name);
   const transport = globSync("ffi/transport/*.c", { cwd: root }).map((file) => join(root, file));
-  await compile(program, [join(root, `test/ffi/${name}.c`), ...transport.sort()], [], { sanitize });
+  const files = [join(root, `test/ffi/${name}.c`), ...transport.sort()];
+  await compile(program, files, ["-DPHPRUN_TEST_POINTS", ...alsoSanitized(sanitize)], { sanitize });
   const test = Bun.spawn([...withoutRandomLayout(sanitize), program], {
     cwd: root,
     env: {
@@ -41,6 +42,11 @@ export async function runCTest(name: string, sanitize?: Sanitizer): Promise<CTes
   const exitCode = await test.exited;
   if (exitCode === skipped) return "skipped";
   return exitCode === 0 ? "passed" : "failed";
+}
+
+/** The undefined behaviour sanitizer goes with the address sanitizer; the first finding ends the test. */
+function alsoSanitized(sanitize: Sanitizer | undefined): string[] {
+  return sanitize === "address" ? ["-fsanitize=undefined", "-fno-sanitize-recover=all"] : [];
 }
 
 /** ThreadSanitizer before gcc 14 refuses the wide address randomisation of newer kernels. */

@@ -118,7 +118,11 @@ export async function run(line: readonly string[], options: { cwd?: string; env?
 
 /** A folder that is gone when the test is over. */
 export class Scratch implements Disposable {
-  readonly path = realpathSync(mkdtempSync(join(tmpdir(), "phprun-scratch-")));
+  readonly path: string;
+
+  constructor(parent = tmpdir()) {
+    this.path = realpathSync(mkdtempSync(join(parent, "phprun-scratch-")));
+  }
 
   write(name: string, content: string | Uint8Array): string {
     const path = join(this.path, name);
