@@ -140,6 +140,10 @@ export class PoolMemory {
     return this.#news;
   }
 
+  requestId(slot: number): number {
+    return this.#word(this.#slotField(slot, this.#layout.slotId));
+  }
+
   status(slot: number): number {
     return this.#word(this.#slotField(slot, this.#layout.slotStatus));
   }

@@ -33,6 +33,9 @@ function page_start(string $title, string $lead): void
         '/info.php' => 'phpinfo()',
     ];
     $here = $_SERVER['SCRIPT_NAME'] === '/index.php' ? '/' : $_SERVER['SCRIPT_NAME'];
+    if (http_response_code() === 404) {
+        $here = null;
+    }
     ?>
 <!doctype html>
 <html lang="en">

@@ -4,6 +4,15 @@ declare(strict_types=1);
 
 require __DIR__ . '/_page.php';
 
+// As the front controller, this script also gets every address that is nothing else.
+if (!in_array(strtok($_SERVER['REQUEST_URI'], '?'), ['/', '/index', '/index.php'], true)) {
+    http_response_code(404);
+    page_start('Page not found', 'There is no demo page at this address.');
+    echo "<p><a href=\"/\">Home</a></p>\n";
+    page_end();
+    exit;
+}
+
 /** What opcache says about itself, as one word and one sentence. */
 function opcache_state(): array
 {

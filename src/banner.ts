@@ -1,4 +1,5 @@
 import type { Config, PoolConfig } from "./config/config.ts";
+import { describeIni } from "./php/describe-ini.ts";
 import type { PhpReport } from "./php/report.ts";
 import { VERSION } from "./version.ts";
 
@@ -27,7 +28,7 @@ export function banner({ config, pools, urls, openFiles }: BannerParts): string 
     ...(report === undefined ? [] : describePhp(report)),
     line("config", config.source ?? "none: defaults, environment and flags"),
     line("docroot", config.php.docroot),
-    ...pools.map((pool) => line("pool", describePool(pool.config))),
+    ...pools.flatMap((pool) => describePool(pool.config)),
     line("limits", describeLimits(config, openFiles)),
     ...warnings(pools.flatMap((pool) => pool.report ?? [])),
     ...urls.map((url) => line("ready", `${GREEN}${url}${OFF}`)),
@@ -44,27 +45,22 @@ function describePhp(report: PhpReport): string[] {
     line("PHP", `${report.version} ${build}, API ${report.zendApi}, ${report.extensions.length} extensions`),
     line("libphp", report.libphp),
     line("opcache", report.opcache ? "on" : `${YELLOW}off${OFF}`),
-    line("php.ini", describeIni(report)),
+    line("php.ini", describeIni(report) || "none"),
   ];
 }
 
-function describeIni({ iniFile, iniScanned }: PhpReport): string {
-  const folders = new Set(iniScanned.map((file) => file.slice(0, Math.max(1, file.lastIndexOf("/")))));
-  const scanned = `${iniScanned.length} ${iniScanned.length === 1 ? "file" : "files"} in ${[...folders].join(", ")}`;
-  return [iniFile, ...(iniScanned.length === 0 ? [] : [scanned])].filter((part) => part !== "").join(", ") || "none";
-}
-
-function describePool(pool: PoolConfig): string {
+function describePool(pool: PoolConfig): string[] {
   const { min, max } = pool.workers;
   const count = min === max ? `${max} ${max === 1 ? "worker" : "workers"}` : `${min} to ${max} workers`;
-  return [
-    `${pool.name}: ${count}`,
-    pool.timeoutMs === 0 ? "no timeout" : `timeout ${time(pool.timeoutMs)} + ${time(pool.killAfterMs)}`,
-    `queue ${pool.queue.max} for ${time(pool.queue.timeoutMs)}`,
-    `memory ${size(pool.memoryLimitBytes)} each`,
+  const limits = [
+    pool.timeoutMs === 0
+      ? "no timeout"
+      : `timeout ${time(pool.timeoutMs)}, killed ${time(pool.killAfterMs)} later`,
+    `queue of ${pool.queue.max} for ${time(pool.queue.timeoutMs)}`,
+    `${size(pool.memoryLimitBytes)} each`,
     pool.maxRequests === 0 ? "no request limit" : `${pool.maxRequests} requests each`,
-    pool.patterns.join(" "),
-  ].join(", ");
+  ];
+  return [line("pool", `${pool.name}: ${count} for ${pool.patterns.join(" ")}`), line("", limits.join(", "))];
 }
 
 function describeLimits({ server }: Config, openFiles: number): string {
@@ -81,8 +77,10 @@ function describeLimits({ server }: Config, openFiles: number): string {
 function warnings(reports: readonly PhpReport[]): string[] {
   const found = new Set<string>();
   for (const report of reports) {
-    if (!report.opcache) found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);
-    for (const message of report.startupErrors) found.add(`${shorten(message)} (see the log, or phprun doctor)`);
+    if (!report.opcache)
+      found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);
+    for (const message of report.startupErrors)
+      found.add(`${shorten(message)} (see the log, or phprun doctor)`);
   }
   return [...found].map((text) => line("warning", `${YELLOW}${text}${OFF}`));
 }
@@ -102,5 +100,7 @@ function time(ms: number): string {
 
 function size(bytes: number): string {
   const [unit, factor] = bytes >= 1024 ** 3 ? (["GiB", 1024 ** 3] as const) : (["MiB", 1024 ** 2] as const);
-  return bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KiB` : `${Number((bytes / factor).toFixed(1))} ${unit}`;
+  return bytes < 1024 ** 2
+    ? `${Math.round(bytes / 1024)} KiB`
+    : `${Number((bytes / factor).toFixed(1))} ${unit}`;
 }

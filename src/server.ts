@@ -130,9 +130,13 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
   const serverAddr = listener.kind === "tcp" ? serverAddress(listener.host) : "";
   const clientsOf = (port: number | null) => new Clients(config.server.trustedProxies, port);
   let entrance: Entrance = { clients: clientsOf(null), serverAddr };
+  const handle: Front["handle"] =
+    config.server.keepAliveTimeoutMs > 0
+      ? (...request) => front.handle(...request)
+      : async (...request) => closingAfter(await front.handle(...request));
   const app = new Elysia()
     .onError(({ error }) => front.failed(error))
-    .all("/*", ({ request, server }) => front.handle(request, server as Server<unknown>, entrance), { parse: "none" });
+    .all("/*", ({ request, server }) => handle(request, server as Server<unknown>, entrance), { parse: "none" });
   const where =
     listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
   try {
@@ -142,7 +146,7 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
       // Elysia's default would let a second server share the port in silence.
       reusePort: false,
       // Bun counts in whole seconds and knows at most 255.
-      idleTimeout: Math.min(255, Math.ceil(config.server.keepAliveTimeoutMs / 1000)),
+      idleTimeout: Math.min(255, Math.ceil(front.idleTimeoutMs / 1000)),
       // Ours is checked while the body comes, with a page; Bun's own answer would be a bare status.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       error: (error: unknown) => front.failed(error),
@@ -154,6 +158,12 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
     throw new PhprunError("LISTEN", `Cannot listen on ${place}: ${listenReason(cause)}`, { cause });
   }
   return app as unknown as Elysia;
+}
+
+/** Bun closes the connection after a response that says so. */
+function closingAfter(response: Response): Response {
+  response.headers.set("Connection", "close");
+  return response;
 }
 
 function listenReason(cause: unknown): string {

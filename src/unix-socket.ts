@@ -7,7 +7,10 @@ export async function claimSocket(path: string): Promise<void> {
   const stats = look(path);
   if (stats === undefined) return;
   if (!stats.isSocket()) {
-    throw new PhprunError("LISTEN", `Cannot listen on ${path}: there is a file of that name, and it is not a socket.`);
+    throw new PhprunError(
+      "LISTEN",
+      `Cannot listen on ${path}: there is a file of that name, and it is not a socket.`,
+    );
   }
   if (await isAnswered(path)) {
     throw new PhprunError(

@@ -78,7 +78,10 @@ export class Connection implements Disposable {
   }
 
   /** Waits until what was received and not taken satisfies the condition. */
-  async until(condition: RegExp | ((received: string) => boolean), what = String(condition)): Promise<string> {
+  async until(
+    condition: RegExp | ((received: string) => boolean),
+    what = String(condition),
+  ): Promise<string> {
     const met = typeof condition === "function" ? condition : (text: string) => condition.test(text);
     await this.#wait(() => met(this.received), what);
     return this.received;
@@ -88,7 +91,10 @@ export class Connection implements Disposable {
   async response(method = "GET"): Promise<HttpResponse> {
     for (;;) {
       let end = -1;
-      await this.#wait(() => this.closed || (end = messageEnd(this.#received, method, false)) >= 0, "a whole response");
+      await this.#wait(
+        () => this.closed || (end = messageEnd(this.#received, method, false)) >= 0,
+        "a whole response",
+      );
       if (end < 0) end = messageEnd(this.#received, method, true);
       const response = parseResponse(this.#received.subarray(0, end), method);
       this.#received = this.#received.subarray(end);
@@ -97,8 +103,8 @@ export class Connection implements Disposable {
   }
 
   /** Waits until the peer has closed; what it sent before that stays in `received`. */
-  async end(): Promise<void> {
-    await this.#wait(() => this.closed, "the connection is closed");
+  async end(patienceMs = PATIENCE_MS): Promise<void> {
+    await this.#wait(() => this.closed, "the connection is closed", patienceMs);
   }
 
   /** Leaves without a word. */
@@ -111,12 +117,12 @@ export class Connection implements Disposable {
     this.close();
   }
 
-  async #wait(condition: () => boolean, what: string): Promise<void> {
-    const deadline = AbortSignal.timeout(PATIENCE_MS);
+  async #wait(condition: () => boolean, what: string, patienceMs = PATIENCE_MS): Promise<void> {
+    const deadline = AbortSignal.timeout(patienceMs);
     deadline.addEventListener("abort", () => this.#changed());
     while (!condition()) {
       if (deadline.aborted || this.closed) {
-        const why = this.closed ? "The connection was closed" : `${PATIENCE_MS / 1000} s went by`;
+        const why = this.closed ? "The connection was closed" : `${patienceMs / 1000} s went by`;
         throw new Error(`${why} before: ${what}. Received: ${JSON.stringify(this.received.slice(0, 2000))}`);
       }
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -222,6 +228,8 @@ export async function curl(...args: string[]): Promise<HttpResponse & { readonly
   // curl has taken the chunks apart already.
   const head = bytes.indexOf("\r\n\r\n");
   const text = bytes.toString("latin1", 0, head).replace(/\r\ntransfer-encoding:[^\r]*/i, "");
-  const response = parseResponse(Buffer.concat([Buffer.from(`${text}\r\n\r\n`, "latin1"), bytes.subarray(head + 4)]));
+  const response = parseResponse(
+    Buffer.concat([Buffer.from(`${text}\r\n\r\n`, "latin1"), bytes.subarray(head + 4)]),
+  );
   return { ...response, exitCode };
 }

@@ -8,6 +8,7 @@ export interface PhprunOptions {
   readonly workers: number;
   readonly ini?: Readonly<Record<string, string>>;
   readonly largestBody?: string;
+  readonly maxRequests?: number;
 }
 
 /** phprun with its defaults; only the access log is off, as it is for nginx. */
@@ -21,7 +22,7 @@ export async function startPhprun(scratch: Scratch, options: PhprunOptions): Pro
     JSON.stringify({
       server: { host: "127.0.0.1", port, client_max_body_size: options.largestBody ?? "32MiB" },
       php: { docroot: scratch.path("docroot"), ini: options.ini ?? {} },
-      pools: [{ name: "default", worker_count: options.workers }],
+      pools: [{ name: "default", worker_count: options.workers, max_requests: options.maxRequests }],
       logging: { access: false },
     }),
   );

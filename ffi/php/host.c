@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum command_kind { COMMAND_SPAWN = 1, COMMAND_SIGNAL = 2, COMMAND_END = 3 };
+enum command_kind { COMMAND_SPAWN = 1, COMMAND_DEADLINE = 2, COMMAND_END = 3, COMMAND_KILL = 4 };
 enum event_kind { EVENT_SPAWNED = 1, EVENT_SPAWN_FAILED = 2, EVENT_EXITED = 3 };
 
 struct command {
@@ -157,11 +157,21 @@ static void spawn(struct host *host, uint32_t number, uint32_t generation)
 }
 
 /* The host is the parent, so a pid it has not reaped cannot have become somebody else's. */
-static void signal_worker(const struct host *host, uint32_t number, uint32_t signal_number)
+static void signal_worker(const struct host *host, uint32_t number, int signal_number)
 {
     if (number < PHPRUN_MAX_WORKERS && host->pids[number] != 0) {
-        kill(host->pids[number], signal_number == 0 ? PHPRUN_DEADLINE_SIGNAL : (int)signal_number);
+        kill(host->pids[number], signal_number);
     }
+}
+
+/* Is a worker still at the request that has this id? */
+static bool is_running(const struct phprun_pool *pool, uint32_t number, uint32_t id)
+{
+    if (number >= pool->header->worker_count) {
+        return false;
+    }
+    const uint32_t slot = atomic_load(&pool->workers[number].slot);
+    return slot < pool->header->slot_count && pool->slots[slot].id == id;
 }
 
 static void reap(struct host *host)
@@ -203,8 +213,13 @@ static bool read_commands(struct host *host)
         case COMMAND_SPAWN:
             spawn(host, command.worker, command.argument);
             break;
-        case COMMAND_SIGNAL:
-            signal_worker(host, command.worker, command.argument);
+        case COMMAND_DEADLINE:
+            signal_worker(host, command.worker, PHPRUN_DEADLINE_SIGNAL);
+            break;
+        case COMMAND_KILL:
+            if (is_running(host->pool, command.worker, command.argument)) {
+                signal_worker(host, command.worker, SIGKILL);
+            }
             break;
         default:
             return false;

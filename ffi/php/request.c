@@ -1,79 +1,45 @@
 /* A request as it lies in its slot. */
 #include "shim.h"
 
-#include <string.h>
-
-/* The NUL-terminated value at *at; moves *at behind it. NULL when the block ends first. */
-static const char *next_value(const char **at, const char *end)
-{
-    const char *value = *at;
-    const char *nul = memchr(value, '\0', (size_t)(end - value));
-    if (nul == NULL) {
-        return NULL;
-    }
-    *at = nul + 1;
-    return value;
-}
+#include "../transport/wire.h"
 
 bool request_read(struct request *request, struct worker *worker, uint32_t number)
 {
     struct phprun_pool *pool = worker->pool;
     struct phprun_slot *slot = &pool->slots[number];
-    const uint8_t *buffer = phprun_request_buffer(pool, number);
-    const uint32_t size = pool->header->request_bytes;
+    const char *block = (const char *)phprun_request_buffer(pool, number);
 
     *request = (struct request){.worker = worker, .slot = slot, .number = number};
-    for (int field = 0; field < FIELD_COUNT; field++) {
-        request->fields[field] = "";
-    }
-    if (slot->block_bytes > size ||
-        (slot->body_inline && (slot->body_offset > size || slot->body_bytes > size - slot->body_offset))) {
+    const int64_t pairs =
+        phprun_request_fits(slot, pool->header->request_bytes)
+            ? phprun_block_read(block, slot->block_bytes, slot->block_values, request->fields, FIELD_COUNT)
+            : -1;
+    if (pairs < 0) {
+        for (int field = 0; field < FIELD_COUNT; field++) {
+            request->fields[field] = "";
+        }
         return false;
     }
-
-    const char *at = (const char *)buffer;
-    const char *end = at + slot->block_bytes;
-    for (int field = 0; field < FIELD_COUNT; field++) {
-        const char *value = next_value(&at, end);
-        if (value == NULL) {
-            return false;
-        }
-        request->fields[field] = value;
-    }
-    request->pairs = at;
-    request->pairs_end = end;
-    /* A NUL smuggled into a value would shift all that follow: the count tells. */
-    uint32_t values = FIELD_COUNT;
-    while (at < end) {
-        if (next_value(&at, end) == NULL) {
-            return false;
-        }
-        values++;
-    }
-    if (values != slot->block_values || (values - FIELD_COUNT) % 2 != 0) {
-        return false;
-    }
-    request->body = slot->body_inline ? buffer + slot->body_offset : NULL;
+    request->pairs = block + pairs;
+    request->pairs_end = block + slot->block_bytes;
+    request->body = slot->body_inline ? (const uint8_t *)block + slot->body_offset : NULL;
     return true;
 }
 
 const char *request_variable(const struct request *request, const char *name, size_t length)
 {
     for (int field = 0; field < FIELD_COUNT; field++) {
-        const char *known = phprun_field_names[field];
-        if (strncmp(known, name, length) == 0 && known[length] == '\0') {
+        if (phprun_is_name(phprun_field_names[field], name, length)) {
             return *request->fields[field] != '\0' ? request->fields[field] : NULL;
         }
     }
-    for (const char *at = request->pairs; at < request->pairs_end;) {
-        const char *pair_name = at;
-        const char *value = pair_name + strlen(pair_name) + 1;
-        if (strncmp(pair_name, name, length) == 0 && pair_name[length] == '\0') {
-            return value;
-        }
-        at = value + strlen(value) + 1;
-    }
-    return NULL;
+    return phprun_pair_value(request->pairs, request->pairs_end, name, length);
+}
+
+/* An uncaught exception is told by the exit status, other fatal errors by the unclean shutdown. */
+bool request_failed(const struct request *request)
+{
+    return request->fatal && (CG(unclean_shutdown) || EG(exit_status) == 255);
 }
 
 static uint32_t outcome_of(const struct request *request)
@@ -95,8 +61,12 @@ static uint32_t outcome_of(const struct request *request)
 void request_finish(struct request *request, enum phprun_phase phase)
 {
     struct phprun_slot *slot = request->slot;
+    if (request->disowned) {
+        return;
+    }
     if (!request->finished) {
         request->finished = true;
+        request->fatal = request_failed(request);
         /* Fatal after output, but before the front saw any of it: still time to say so. */
         if (request->fatal && !request->posted && slot->status == 200) {
             slot->status = 500;

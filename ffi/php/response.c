@@ -1,56 +1,11 @@
 /* What PHP sends: the head once, then the body into the slot's ring. */
 #include "shim.h"
 
+#include "../transport/wire.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-/* RFC 9110, section 5.6.2: the characters of a field name. */
-static bool is_token(const char *text, size_t length)
-{
-    static const char *const others = "!#$%&'*+-.^_`|~";
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char c = (unsigned char)text[i];
-        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!letter && (c == '\0' || strchr(others, c) == NULL)) {
-            return false;
-        }
-    }
-    return length > 0;
-}
-
-/* Appends "name\0value\0" to the head. Returns the new length, or 0 when it does not fit. */
-static size_t append_header(char *head, size_t used, size_t cap, const sapi_header_struct *header)
-{
-    const char *line = header->header;
-    const char *end = line + header->header_len;
-    const char *colon = memchr(line, ':', header->header_len);
-    if (colon == NULL || !is_token(line, (size_t)(colon - line))) {
-        log_text(LOG_LEVEL_WARN, "Cannot send a header: it must be 'Name: value', received \"%.100s\"", line);
-        return used;
-    }
-    const char *value = colon + 1;
-    while (value < end && (*value == ' ' || *value == '\t')) {
-        value++;
-    }
-    while (end > value && (end[-1] == ' ' || end[-1] == '\t')) {
-        end--;
-    }
-    const size_t name_length = (size_t)(colon - line);
-    const size_t value_length = (size_t)(end - value);
-    if (memchr(value, '\0', value_length) != NULL) {
-        return used;
-    }
-    if (used + name_length + value_length + 2 > cap) {
-        return 0;
-    }
-    char *at = head + used;
-    memcpy(at, line, name_length);
-    at[name_length] = '\0';
-    memcpy(at + name_length + 1, value, value_length);
-    at[name_length + 1 + value_length] = '\0';
-    return used + name_length + value_length + 2;
-}
 
 static bool is_named(const sapi_header_struct *header, const char *name, size_t name_length)
 {
@@ -96,21 +51,35 @@ int send_headers(sapi_headers_struct *headers)
         if (IS_NAMED(header, "Status") || (status == 304 && IS_NAMED(header, "Content-Type"))) {
             continue;
         }
-        const size_t longer = append_header(head, used, cap, header);
-        if (longer == 0 && header->header_len > 0 && used + header->header_len > cap - 2) {
+        const int64_t longer = phprun_head_append(head, used, cap, header->header, header->header_len);
+        if (longer == PHPRUN_HEADER_TOO_LONG) {
             log_text(LOG_LEVEL_ERROR, "Cannot send the response: its headers must fit %zu bytes", cap);
             request->head_refused = true;
             used = 0;
             break;
         }
-        used = longer;
+        if (longer == PHPRUN_HEADER_MALFORMED) {
+            log_text(LOG_LEVEL_WARN, "Cannot send a header: it must be 'Name: value', received \"%.100s\"",
+                     header->header);
+            continue;
+        }
+        used = (size_t)longer;
     }
     slot->status = status;
     slot->head_bytes = (uint32_t)used;
     slot->body_at = (uint32_t)((used + 63) & ~(size_t)63);
     slot->body_size = pool->header->response_bytes - slot->body_at;
-    atomic_fetch_or_explicit(&slot->outcome, PHPRUN_OUTCOME_HEAD, memory_order_release);
     return SAPI_HEADER_SENT_SUCCESSFULLY;
+}
+
+/*
+ * From here on the front may see the head, whenever it looks: a failure can no longer change it. Not in
+ * send_headers() already, because late news of the slot's request before may make the front look at any time.
+ */
+static void show_head(struct request *request)
+{
+    request->posted = true;
+    atomic_fetch_or_explicit(&request->slot->outcome, PHPRUN_OUTCOME_HEAD, memory_order_release);
 }
 
 size_t write_body(const char *bytes, size_t length)
@@ -126,7 +95,7 @@ size_t write_body(const char *bytes, size_t length)
         return length;
     }
     if (length > slot->body_size - atomic_load_explicit(&slot->used, memory_order_relaxed)) {
-        request->posted = true;
+        show_head(request);
     }
     if (phprun_body_write(request->worker->pool, request->number, (const uint8_t *)bytes, length) == 0) {
         return length;
@@ -143,7 +112,7 @@ void flush_body(void *server_context)
     if (request == NULL || request->finished || request->slot->body_size == 0 || request->head_refused) {
         return;
     }
-    request->posted = true;
+    show_head(request);
     phprun_post(request->worker->pool, request->number);
     if (atomic_load_explicit(&request->slot->flags, memory_order_relaxed) & PHPRUN_CLIENT_GONE) {
         php_handle_aborted_connection();

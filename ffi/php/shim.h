@@ -27,8 +27,9 @@ struct request {
     const uint8_t *body; /* NULL: in the spool file */
     uint64_t body_read;
     bool finished;     /* the response is complete; later output is dropped */
+    bool disowned;     /* we are a child that the script has forked: the answer is not ours */
     bool posted;       /* the front may have seen the head */
-    bool fatal;        /* an error of a fatal type was raised */
+    bool fatal;        /* an error of a fatal type was raised; the script may have handled it */
     bool head_refused; /* the headers did not fit */
     volatile bool timed_out;
 };
@@ -46,6 +47,8 @@ extern const char *phprun_pool_name;
 bool request_read(struct request *request, struct worker *worker, uint32_t slot);
 /* The value of a request variable, or NULL. */
 const char *request_variable(const struct request *request, const char *name, size_t name_length);
+/* Whether the script has ended in a fatal error or an uncaught exception. */
+bool request_failed(const struct request *request);
 /* Completes the response. `phase` is RESPONDED when the script goes on, ENDED when the worker is done. */
 void request_finish(struct request *request, enum phprun_phase phase);
 

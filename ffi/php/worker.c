@@ -5,6 +5,7 @@
 #include <Zend/zend_alloc.h>
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -67,7 +68,7 @@ static void run_script(const struct request *request)
  */
 static void mark_failed(const struct request *request)
 {
-    if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200 && request->fatal) {
+    if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200 && request_failed(request)) {
         SG(sapi_headers).http_response_code = 500;
     }
 }
@@ -91,9 +92,8 @@ static void serve(struct worker *worker, uint32_t number)
             run_script(&request);
         } else {
             request.fatal = true;
+            EG(exit_status) = 255;
         }
-        /* An uncaught exception is told by the exit status, a fatal error by the unclean shutdown. */
-        request.fatal = request.fatal && (CG(unclean_shutdown) || EG(exit_status) == 255);
         mark_failed(&request);
     } zend_end_try();
     /* What the script left unread of its body need not be read now. */
@@ -110,8 +110,24 @@ static void serve(struct worker *worker, uint32_t number)
     }
 }
 
+/*
+ * A script that forks (pcntl_fork) has a child that takes itself for the worker. It may run the script to its end,
+ * as it may anywhere; but the answer is the parent's to give, and so is the next request.
+ */
+static bool is_scripts_child;
+
+static void note_fork(void)
+{
+    is_scripts_child = true;
+    if (current_request() != NULL) {
+        current_request()->disowned = true;
+        current_request()->finished = true;
+    }
+}
+
 void worker_main(struct worker *worker)
 {
+    pthread_atfork(NULL, NULL, note_fork);
     struct phprun_worker *record = &worker->pool->workers[worker->number];
     /*
      * The body is here before the script starts, so there is no input time to limit; PHP then arms its timer
@@ -129,6 +145,9 @@ void worker_main(struct worker *worker)
         atomic_store_explicit(&record->started_ns, phprun_now_ns(), memory_order_relaxed);
         atomic_store_explicit(&record->state, PHPRUN_WORKER_BUSY, memory_order_release);
         serve(worker, (uint32_t)slot);
+        if (is_scripts_child) {
+            _exit(EG(exit_status));
+        }
         atomic_store_explicit(&record->memory_bytes, zend_memory_peak_usage(1), memory_order_relaxed);
         atomic_fetch_add_explicit(&record->requests, 1, memory_order_relaxed);
         atomic_store_explicit(&record->started_ns, 0, memory_order_relaxed);

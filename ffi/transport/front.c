@@ -126,12 +126,18 @@ void phprun_worker_prepare(struct phprun_pool *pool, uint32_t worker, uint32_t g
     atomic_store(&w->state, PHPRUN_WORKER_STARTING);
 }
 
+/* The word changes before the wake-up, so a worker about to sleep on it does not. */
+static void wake_worker(struct phprun_worker *w)
+{
+    atomic_store(&w->wake, 1);
+    futex_wake_one(&w->wake);
+}
+
 void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker)
 {
     struct phprun_worker *w = &pool->workers[worker];
     atomic_store(&w->retire, 1);
-    atomic_store(&w->wake, 1);
-    futex_wake_one(&w->wake);
+    wake_worker(w);
 }
 
 int32_t phprun_worker_bury(struct phprun_pool *pool, uint32_t worker)
@@ -142,9 +148,12 @@ int32_t phprun_worker_bury(struct phprun_pool *pool, uint32_t worker)
     atomic_store(&w->slot, PHPRUN_NONE);
     atomic_store(&w->started_ns, 0);
     atomic_fetch_and(&header->sleeping[worker / 64], ~(UINT64_C(1) << (worker % 64)));
-    /* A wake-up spent on it is passed on: the request it was meant for may still be in the ring. */
-    if (atomic_load(&header->head) != atomic_load(&header->tail)) {
-        phprun_wake_one_worker(pool);
+    /*
+     * A wake-up may have been spent on it, or it may have died owing one to a worker whose bit it had cleared
+     * already. Nobody can tell, so all look once.
+     */
+    for (uint32_t other = 0; other < header->worker_count; other++) {
+        wake_worker(&pool->workers[other]);
     }
     int32_t running = -1;
     for (uint32_t slot = 0; slot < header->slot_count; slot++) {

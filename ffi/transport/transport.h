@@ -198,7 +198,8 @@ PHPRUN_API void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker);
 
 /*
  * A worker has died: repairs what it may have left half done. Returns the slot it was running (the caller
- * answers and releases it), or -1. Wakes another worker if work is waiting.
+ * answers and releases it), or -1. Drain before it and after it: a wake-up of the front may have died with the
+ * worker. Every other worker is woken once, for the same reason.
  */
 PHPRUN_API int32_t phprun_worker_bury(struct phprun_pool *pool, uint32_t worker);
 

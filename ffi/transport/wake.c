@@ -12,7 +12,8 @@ void phprun_wake_one_worker(struct phprun_pool *pool)
     struct phprun_header *header = pool->header;
     const uint32_t words = (header->worker_count + 63) / 64;
     for (uint32_t word = 0; word < words; word++) {
-        uint64_t set = atomic_load_explicit(&header->sleeping[word], memory_order_relaxed);
+        /* Sequentially consistent: must not move before the front's store of the tail, see push(). */
+        uint64_t set = atomic_load(&header->sleeping[word]);
         while (set != 0) {
             const uint64_t lowest = set & -set;
             const uint64_t before = atomic_fetch_and(&header->sleeping[word], ~lowest);

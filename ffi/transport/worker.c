@@ -78,20 +78,28 @@ static void sleep_until_woken(struct phprun_pool *pool, uint32_t worker)
     atomic_fetch_and(&header->sleeping[worker / 64], ~bit);
 }
 
+/* Wakes another worker while work is left. */
+static void pass_on(struct phprun_pool *pool)
+{
+    if (atomic_load(&pool->header->head) != atomic_load(&pool->header->tail)) {
+        phprun_wake_one_worker(pool);
+    }
+}
+
 int32_t phprun_worker_take(struct phprun_pool *pool, uint32_t worker)
 {
-    struct phprun_header *header = pool->header;
     struct phprun_worker *w = &pool->workers[worker];
     int slept = 0;
     for (;;) {
         if (atomic_load_explicit(&w->retire, memory_order_relaxed)) {
+            pass_on(pool); /* the wake-up that got us here may have been for a request */
             return -1;
         }
         const uint32_t slot = take_now(pool, worker);
         if (slot != PHPRUN_NONE) {
             /* The front wakes one worker for a burst: pass it on, or the rest would wait for us. */
-            if (slept && atomic_load(&header->head) != atomic_load(&header->tail)) {
-                phprun_wake_one_worker(pool);
+            if (slept) {
+                pass_on(pool);
             }
             return (int32_t)slot;
         }

@@ -25,7 +25,7 @@ export const doctor = defineCommand({
 
 async function examine(config: Config): Promise<Finding[]> {
   const { findings, chosen } = await checkLibphp(config.php, readShimBuild());
-  if (chosen !== null) {
+  if (chosen !== null && findings.every(({ level }) => level !== "fail")) {
     findings.push(
       ...(await checkPhp(async () => {
         const { inspectPhp } = await import("../php/inspect.ts");
@@ -33,7 +33,13 @@ async function examine(config: Config): Promise<Finding[]> {
       })),
     );
   }
-  return [...findings, ...checkLimits(config), ...(await checkPlaces(config))];
+  const { checkSharedMemory } = await import("./checks/shared-memory.ts");
+  return [
+    ...findings,
+    ...checkLimits(config),
+    ...config.pools.map(checkSharedMemory),
+    ...(await checkPlaces(config)),
+  ];
 }
 
 function show(findings: readonly Finding[], failed: number): void {

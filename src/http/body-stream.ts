@@ -100,13 +100,14 @@ export class BodyStream {
       const ahead = this.#ahead.shift();
       if (ahead !== undefined) {
         this.#aheadBytes -= ahead.length;
-        await this.#write(controller, ahead);
+        const written = this.#write(controller, ahead);
+        if (written !== undefined) await written;
       } else if (this.#available > 0) {
         // Bun has copied or sent the bytes when write() returns, so the view need not live longer.
         const view = this.#view();
         const written = this.#write(controller, view);
         this.#consume(view.length);
-        await written;
+        if (written !== undefined) await written;
       } else if (this.#complete) {
         this.#slotDone = true;
         this.#onDone();

@@ -51,10 +51,9 @@ export class ErrorPages {
     headers.set("Cache-Control", "no-store");
     headers.append("Vary", "Accept");
     const requestId = request.requestId ?? null;
-    return new Response(json ? this.#json(status, requestId) : this.#html(status, requestId), {
-      status,
-      headers,
-    });
+    const page = json ? this.#json(status, requestId) : this.#html(status, requestId);
+    headers.set("Content-Length", String(Buffer.byteLength(page)));
+    return new Response(page, { status, headers });
   }
 
   #json(status: number, requestId: string | null): string {

@@ -6,7 +6,7 @@ import type { Pool } from "../pool/pool.ts";
 import { BodyStream } from "./body-stream.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestBlock } from "./request-block.ts";
-import { hasNoBody, isSendable, parseResponseHead } from "./response-head.ts";
+import { type ResponseHead, hasNoBody, isSendable, parseResponseHead } from "./response-head.ts";
 
 /** What was asked, as far as the exchange and the logs need it. */
 export interface Asked {
@@ -20,6 +20,8 @@ export interface Asked {
   readonly requestId: string | null;
   readonly https: boolean;
   readonly startedMs: number;
+  /** Called when the answer is about to end: from then on the connection is idle. */
+  readonly onAnswered: () => void;
 }
 
 /** What an exchange needs of the front. */
@@ -34,6 +36,11 @@ export interface ExchangeHost {
   warn(exchange: Exchange, message: string, fields?: Record<string, string | number>): void;
 }
 
+/**
+ * What Bun puts out with one system call. For an answer that comes later than its request, a larger body makes it
+ * send the head piece by piece, some fifteen calls; as a stream, head and body go out together.
+ */
+const CORK_BYTES = 12 * 1024;
 /** Requests that run longer than this are watched for a client that leaves. */
 const WATCH_AFTER_MS = 100;
 /** nginx's status for a client that closed its connection first; never sent, only logged. */
@@ -59,6 +66,10 @@ export class Exchange implements Job {
   #status = 0;
   #watched = false;
   #ended = false;
+  /** The stream has read the slot's ring to its end. */
+  readonly #onRead = (): void => {
+    if (this.#ended) this.pool.release(this.#slot);
+  };
   #logged = false;
 
   constructor(
@@ -112,11 +123,13 @@ export class Exchange implements Job {
     if (this.#stream !== undefined) {
       const cut = (news.outcome & Outcome.truncated) !== 0;
       if (cut) this.host.warn(this, "the response was cut short: the script failed after part of it had been sent");
-      return this.#stream.news(news, complete, cut, () => {
-        if (this.#ended) this.pool.release(this.#slot);
-      });
+      return this.#stream.news(news, complete, cut, this.#onRead);
     }
-    if (this.settled) return true;
+    if (this.settled) {
+      // Answered without a body (204, HEAD): what the script still prints goes nowhere, and must not hold it up.
+      if (!complete && news.used > 0) this.pool.memory.consume(this.#slot, news.used);
+      return true;
+    }
     if (complete) {
       this.#answerWhole(news);
     } else if (news.outcome & Outcome.head) {
@@ -165,33 +178,53 @@ export class Exchange implements Job {
     const failed = (news.outcome & Outcome.fatal) !== 0;
     if (failed && news.used === 0 && status >= 500 && this.asked.method !== "HEAD") return this.#answerError(status);
 
+    const head = this.#head();
+    if (head === undefined) return this.#answerError(502);
+    if (hasNoBody(status) || this.asked.method === "HEAD") return this.#answerBodiless(status, head);
+    if (news.used > CORK_BYTES && head.contentLength === null) return this.#answerByStream(status, head, news, true);
     const start = memory.bodyAt(slot);
-    const { pairs, contentLength } = parseResponseHead(memory.head(slot));
-    const empty = hasNoBody(status) || this.asked.method === "HEAD";
-    const headers = this.#withOurHeaders(pairs, this.asked.method === "HEAD" ? contentLength : null);
     // Bun copies the bytes before it returns: the slot may be reused right after.
-    const body = empty ? null : memory.bytes.subarray(start, start + news.used);
-    this.#settle(this.#respond(body, status, headers), status, body === null ? 0 : news.used);
+    const body = memory.bytes.subarray(start, start + news.used);
+    this.#settle(this.#respond(body, status, head), status, news.used);
   }
 
   #answerStreaming(news: SlotNews): void {
-    const status = this.pool.memory.status(this.#slot);
-    if (!isSendable(status)) {
-      this.host.warn(this, `Cannot send status ${status}: it must be 200 to 599`);
-      this.pool.memory.clientGone(this.#slot);
+    const { memory } = this.pool;
+    const status = memory.status(this.#slot);
+    const head = isSendable(status) ? this.#head() : undefined;
+    if (head === undefined) {
+      if (!isSendable(status)) this.host.warn(this, `Cannot send status ${status}: it must be 200 to 599`);
+      memory.clientGone(this.#slot);
       return this.#answerError(500);
     }
-    const { pairs, contentLength } = parseResponseHead(this.pool.memory.head(this.#slot));
     if (hasNoBody(status) || this.asked.method === "HEAD") {
-      const headers = this.#withOurHeaders(pairs, this.asked.method === "HEAD" ? contentLength : null);
-      return this.#settle(this.#respond(null, status, headers), status, 0);
+      memory.consume(this.#slot, news.used);
+      return this.#answerBodiless(status, head);
     }
+    this.#answerByStream(status, head, news, false);
+  }
+
+  #answerByStream(status: number, head: ResponseHead, news: SlotNews, complete: boolean): void {
     this.#status = status;
-    const stream = new BodyStream(this.pool, this.#slot, () => this.#log(status, stream.bytes));
+    const stream = new BodyStream(this.pool, this.#slot, () => {
+      this.asked.onAnswered();
+      this.#log(status, stream.bytes);
+    });
     this.#stream = stream;
-    stream.news(news, false, false, () => undefined);
+    stream.news(news, complete, false, this.#onRead);
     this.settled = true;
-    this.#resolve(this.#respond(stream.stream, status, this.#withOurHeaders(pairs, null)));
+    this.#resolve(this.#respond(stream.stream, status, head));
+  }
+
+  #answerBodiless(status: number, head: ResponseHead): void {
+    const response = this.#respond(null, status, head);
+    // Of a HEAD Bun would say that the body is empty; we mostly do not know.
+    if (this.asked.method === "HEAD" && head.contentLength !== null) {
+      response.headers.set("Content-Length", head.contentLength);
+    } else if (this.asked.method === "HEAD" && !hasNoBody(status)) {
+      response.headers.set("Transfer-Encoding", "chunked");
+    }
+    this.#settle(response, status, 0);
   }
 
   #answerError(status: number): void {
@@ -199,24 +232,20 @@ export class Exchange implements Job {
   }
 
   /** PHP's header values are bytes that the web's Headers may refuse; such a response is a failed one. */
-  #respond(body: Uint8Array | ReadableStream | null, status: number, headers: [string, string][]): Response {
+  #head(): ResponseHead | undefined {
     try {
-      return new Response(body as Bun.BodyInit | null, { status, headers });
+      return parseResponseHead(this.pool.memory.head(this.#slot));
     } catch (error) {
       this.host.warn(this, `Cannot send the response: ${error instanceof Error ? error.message : error}`);
-      return this.host.refuse(this, 502);
+      return undefined;
     }
   }
 
-  #withOurHeaders(pairs: readonly [string, string][], contentLength: string | null): [string, string][] {
-    const { requestId } = this.asked;
-    const { serverHeader } = this.host;
-    if (requestId === null && contentLength === null && serverHeader === null) return pairs as [string, string][];
-    const all: [string, string][] = [...pairs];
-    if (contentLength !== null) all.push(["Content-Length", contentLength]);
-    if (requestId !== null) all.push(["X-Request-Id", requestId]);
-    if (serverHeader !== null) all.push(["Server", serverHeader]);
-    return all;
+  #respond(body: Uint8Array | ReadableStream | null, status: number, head: ResponseHead): Response {
+    const response = new Response(body as Bun.BodyInit | null, { status, headers: head.headers });
+    if (this.asked.requestId !== null) response.headers.set("X-Request-Id", this.asked.requestId);
+    if (this.host.serverHeader !== null) response.headers.set("Server", this.host.serverHeader);
+    return response;
   }
 
   #checkReader(stream: BodyStream, nowMs: number): void {
@@ -239,6 +268,7 @@ export class Exchange implements Job {
   #settle(response: Response, status: number, bytes: number): void {
     this.settled = true;
     this.#status = status;
+    this.asked.onAnswered();
     this.#resolve(response);
     this.#log(status, bytes);
   }

@@ -35,6 +35,8 @@ const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 export class Front implements ExchangeHost {
   readonly sendTimeoutMs: number;
   readonly serverHeader: string | null;
+  /** How long a connection may be silent while nothing runs for it. */
+  readonly idleTimeoutMs: number;
   readonly #parts: FrontParts;
   readonly #documentRoot: string;
 
@@ -42,6 +44,8 @@ export class Front implements ExchangeHost {
     this.#parts = parts;
     this.sendTimeoutMs = parts.config.server.sendTimeoutMs;
     this.serverHeader = parts.config.server.serverHeader;
+    // 0 keeps no connection; then it is the time for sending the request that counts.
+    this.idleTimeoutMs = parts.config.server.keepAliveTimeoutMs || parts.config.server.receiveTimeoutMs;
     this.#documentRoot = Buffer.from(parts.config.php.docroot).toString("latin1");
   }
 
@@ -58,7 +62,7 @@ export class Front implements ExchangeHost {
       case "script":
         return this.#runScript(incoming, route);
       case "file":
-        return this.#finish(incoming, this.#serveFile(incoming, route));
+        return this.#serveFile(incoming, route);
       case "redirect": {
         const location = target.query === "" ? route.location : `${route.location}?${target.query}`;
         return this.#finish(incoming, new Response(null, { status: route.status, headers: { Location: location } }));
@@ -74,7 +78,7 @@ export class Front implements ExchangeHost {
     const response = this.#parts.files.respond(route, incoming.method, incoming.request.headers);
     if (incoming.requestId !== null) response.headers.set("X-Request-Id", incoming.requestId);
     if (this.serverHeader !== null) response.headers.set("Server", this.serverHeader);
-    return response;
+    return this.#finish(incoming, response, () => bytesOfFile(response, route));
   }
 
   // ---- PHP -------------------------------------------------------------------------------------
@@ -104,6 +108,7 @@ export class Front implements ExchangeHost {
       return await this.#dispatch(incoming, client, route, pool, body, body === null ? null : bodyBytes(body));
     }
     // What is left of the body is not read, so the connection cannot be used again.
+    incoming.setIdleTimeout(this.idleTimeoutMs);
     if (received.error === "too-large") return this.#error(413, incoming, { Connection: "close" });
     if (received.error === "aborted") return this.#error(400, incoming);
     this.#parts.log.error(`Cannot spool a request body: ${received.cause}`, { uri: incoming.target.uri });
@@ -150,6 +155,7 @@ export class Front implements ExchangeHost {
         requestId,
         https: client.https,
         startedMs: incoming.startedMs,
+        onAnswered: () => incoming.setIdleTimeout(this.idleTimeoutMs),
       },
       block,
       body,
@@ -233,17 +239,17 @@ export class Front implements ExchangeHost {
     return this.#parts.pages.respond(status, { accept, requestId }, ours);
   }
 
-  #finish(incoming: Incoming, response: Response): Response {
+  #finish(incoming: Incoming, response: Response, bytes = () => lengthOf(response)): Response {
     const { access, config } = this.#parts;
     if (config.logging.access) {
       const { headers, method } = incoming;
       access.record({
-        remoteAddr: incoming.client?.remoteAddr ?? null,
+        remoteAddr: incoming.remoteAddr,
         method,
         target: incoming.target.uri,
         protocol: PROTOCOL,
         status: response.status,
-        bytes: Number(response.headers.get("content-length") ?? 0),
+        bytes: method === "HEAD" ? 0 : bytes(),
         durationMs: performance.now() - incoming.startedMs,
         referer: headers["referer"] ?? null,
         userAgent: headers["user-agent"] ?? null,
@@ -257,4 +263,19 @@ export class Front implements ExchangeHost {
 
 function bodyBytes(body: RequestBody): number {
   return body.kind === "memory" ? body.bytes.length : body.region.bytes;
+}
+
+function lengthOf(response: Response): number {
+  return Number(response.headers.get("content-length") ?? 0);
+}
+
+/** For the access log: how much of a file an answer holds. Several ranges at once are not counted. */
+function bytesOfFile(response: Response, route: FileRoute): number {
+  const { headers, status } = response;
+  if (status === 206) {
+    const [, first, last] = /^bytes (\d+)-(\d+)\//.exec(headers.get("content-range") ?? "") ?? [];
+    return first === undefined ? 0 : Number(last) - Number(first) + 1;
+  }
+  const isWholeFile = status === 200 && !headers.has("content-encoding");
+  return lengthOf(response) || (isWholeFile ? route.stat.size : 0);
 }

@@ -46,6 +46,11 @@ export class Incoming {
     return this.#client;
   }
 
+  /** For the log: the client, or who is at the other end when there is no telling. */
+  get remoteAddr(): string | null {
+    return this.client?.remoteAddr ?? this.#server.requestIP(this.request)?.address ?? null;
+  }
+
   /** Bun closes a connection that is silent for so long; 0 turns that off. */
   setIdleTimeout(milliseconds: number): void {
     this.#server.timeout(this.request, Math.ceil(milliseconds / 1000));

@@ -1,7 +1,8 @@
 /** The head of a response, as PHP sent it. */
 export interface ResponseHead {
-  readonly pairs: readonly [string, string][];
-  /** PHP's own Content-Length, if it sent one; not among the pairs. */
+  /** For `new Response()`, which copies it. */
+  readonly headers: Headers;
+  /** PHP's own Content-Length, if it sent one; not among the headers. */
   readonly contentLength: string | null;
 }
 
@@ -13,21 +14,24 @@ const known = new Map<string, ResponseHead>();
 const REMEMBERED = 256;
 const REMEMBERED_LENGTH = 512;
 
-/** `text` is name, NUL, value, NUL, …: a byte string from the slot. */
+/**
+ * `text` is name, NUL, value, NUL, …: a byte string from the slot. Throws when a value has bytes that no header
+ * may have (RFC 9110, section 5.5).
+ */
 export function parseResponseHead(text: string): ResponseHead {
   const remembered = known.get(text);
   if (remembered !== undefined) return remembered;
   const parts = text.split("\0");
-  const pairs: [string, string][] = [];
+  const headers = new Headers();
   let contentLength: string | null = null;
   for (let i = 0; i + 1 < parts.length; i += 2) {
     const name = parts[i] ?? "";
     const value = parts[i + 1] ?? "";
     const lower = name.toLowerCase();
     if (lower === "content-length") contentLength = value;
-    else if (!HOP_BY_HOP.has(lower)) pairs.push([name, value]);
+    else if (!HOP_BY_HOP.has(lower)) headers.append(name, value);
   }
-  const head = { pairs, contentLength };
+  const head = { headers, contentLength };
   if (text.length <= REMEMBERED_LENGTH) {
     if (known.size >= REMEMBERED) known.clear();
     known.set(text, head);

@@ -21,10 +21,15 @@ export interface HostOptions {
 export type HostReport = { ok: true; report: PhpReport } | { ok: false; code: string; message: string };
 
 /** Commands to a host, as ffi/php/host.c reads them. */
-export const Command = { spawn: 1, signal: 2, end: 3 } as const;
-
-/** Argument of a `signal` command that stands for the soft deadline's signal. */
-export const DEADLINE_SIGNAL = 0;
+export const Command = {
+  /** Argument: the generation. */
+  spawn: 1,
+  /** The slot says whose deadline it is. */
+  deadline: 2,
+  end: 3,
+  /** Argument: id of the request that must still be the worker's. */
+  kill: 4,
+} as const;
 
 /** Events from a host, as ffi/php/host.c writes them. */
 export type HostEvent =

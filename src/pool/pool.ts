@@ -10,16 +10,13 @@ import { connectFd } from "./connect-fd.ts";
 import { HostProcess } from "./host-process.ts";
 import type { Job } from "./job.ts";
 import { LogChannel, type LogRecord } from "./log-channel.ts";
-import { Command, DEADLINE_SIGNAL, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
+import { memoryOptions } from "./memory-options.ts";
+import { Command, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
 import { Queue } from "./queue.ts";
 import { Recycling } from "./recycling.ts";
 import { Spool } from "./spool.ts";
 import { Workers, describeExit } from "./workers.ts";
 
-/** Requests that wait in the ring beyond those that run, so that a worker never waits for its next one. */
-const SPARE_SLOTS = 16;
-const REQUEST_BUFFER_BYTES = 256 * 1024;
-const RESPONSE_BUFFER_BYTES = 256 * 1024;
 const SWEEP_MS = 50;
 const MEMORY_SAMPLE_MS = 1000;
 /** A host that does not report within this time is given up. */
@@ -79,6 +76,7 @@ export class Pool {
   #respawnTimer: Timer | undefined;
   #inFlight = 0;
   #stopping = false;
+  #ended = false;
   #failed = false;
   #idle: (() => void) | undefined;
   readonly #recycling: Recycling;
@@ -96,15 +94,9 @@ export class Pool {
     this.config = options.config;
     this.name = options.config.name;
     this.#log = options.log.child({ pool: this.name });
-    const workers = options.config.workers.max;
-    const slots = Math.min(1024, workers + SPARE_SLOTS);
-    this.memory = new PoolMemory({
-      slots,
-      workers,
-      requestBytes: REQUEST_BUFFER_BYTES,
-      responseBytes: RESPONSE_BUFFER_BYTES,
-    });
-    this.#running = new Array<Running | undefined>(slots).fill(undefined);
+    const { slots, workers, ...buffers } = memoryOptions(options.config);
+    this.memory = new PoolMemory({ slots, workers, ...buffers });
+    this.#running = Array.from({ length: slots });
     for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot);
     this.workers = new Workers(workers);
     this.#recycling = new Recycling(options.config, (worker, why) => {
@@ -182,6 +174,7 @@ export class Pool {
   /** Ends the host and its workers at once. */
   async end(): Promise<void> {
     this.#stopping = true;
+    this.#ended = true;
     clearInterval(this.#sweeper);
     clearInterval(this.#memoryTimer);
     clearTimeout(this.#respawnTimer);
@@ -261,12 +254,13 @@ export class Pool {
     if (running.stage === "running" && ranMs > this.config.timeoutMs) {
       running.stage = "asked-to-end";
       this.memory.deadline(slot);
-      this.#host?.send(Command.signal, worker, DEADLINE_SIGNAL);
+      this.#host?.send(Command.deadline, worker);
     } else if (running.stage === "asked-to-end" && ranMs > this.config.timeoutMs + this.config.killAfterMs) {
       running.stage = "killed";
       const message = `killed a worker: its request did not end within ${this.config.killAfterMs} ms after its deadline`;
       this.#log.warn(message, { ...this.#nameOf(worker), ...running.job.about });
-      this.#host?.send(Command.signal, worker, 9);
+      // By the time it gets there the worker may have another request, whose death it must not be.
+      this.#host?.send(Command.kill, worker, this.memory.requestId(slot));
     }
   }
 
@@ -389,12 +383,13 @@ export class Pool {
   #hostGone(code: number | null, signal: string | number | null): void {
     this.#host = undefined;
     // Before it was ready, who started it hears of it.
-    if (!this.#hostReady || this.#stopping) return;
+    if (!this.#hostReady || this.#ended) return;
     this.#hostReady = false;
     this.#log.error(`host ended with ${signal ?? `exit code ${code}`}; starting another`, { gen: this.#generation });
     this.#buryAll();
     if (performance.now() - this.#hostReadyAtMs > HOST_STEADY_MS) this.#hostFailures = 0;
-    this.#startHostLater();
+    // When we are stopping, for what still waits.
+    if (!this.#stopping || this.#inFlight > 0) this.#startHostLater();
   }
 
   /** The workers of a dead host die with it. */
@@ -414,7 +409,7 @@ export class Pool {
       // One that was still dying when its host was buried may have taken one more request.
       for (const { number } of this.workers.all) this.#buryLate(number);
       this.#startHost().catch((error: unknown) => {
-        if (this.#stopping) return;
+        if (this.#ended) return;
         this.#log.error(error instanceof Error ? error.message : String(error), { gen: this.#generation });
         this.#startHostLater();
       });

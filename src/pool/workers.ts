@@ -133,5 +133,5 @@ export function describeExit(exit: Exit): string {
 const SIGNAL_NAMES = new Map(
   Object.entries(constants.signals)
     .map(([name, number]) => [number, name] as const)
-    .reverse(),
+    .toReversed(),
 );

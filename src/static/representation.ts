@@ -44,6 +44,8 @@ export function buildRepresentation(input: RepresentationInput): Representation 
   if (coding !== null) full["Content-Encoding"] = coding;
   const whole = new Headers(full);
   const head = new Headers({ ...full, "Content-Length": String(stat.size) });
+  // For the access log; of a file on disk Bun finds out the length when it sends it.
+  if (bytes !== null) whole.set("Content-Length", String(bytes.length));
   // Bun adds a malformed `filename=…` to most application/* files sent from disk; "inline" is what no header means.
   if (bytes === null && type.startsWith("application/")) {
     whole.set("Content-Disposition", "inline");

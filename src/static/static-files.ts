@@ -97,6 +97,7 @@ export class StaticFiles {
     const [first] = ranges;
     if (first === undefined) return this.#refuse(416, { "Content-Range": `bytes */${size}` });
     const headers = new Headers(file.whole.headers);
+    headers.delete("Content-Length");
     if (ranges.length === 1) {
       headers.set("Content-Range", contentRange(first, size));
       return new Response(slice(file, first), { status: 206, headers });

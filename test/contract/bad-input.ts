@@ -26,7 +26,7 @@ export function badInput(subject: () => Subject): void {
       "no method": " /hello.php HTTP/1.1\r\nHost: x\r\n\r\n",
       "no Host": "GET /hello.php HTTP/1.1\r\nConnection: close\r\n\r\n",
       "TLS on a plain port": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-      "NULs": "GET /\0hello.php HTTP/1.1\r\nHost: x\r\n\r\n",
+      NULs: "GET /\0hello.php HTTP/1.1\r\nHost: x\r\n\r\n",
       "control characters": "GET /\x01\x02 HTTP/1.1\r\nHost: x\r\n\r\n",
       "a header without a colon": "GET /hello.php HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
       "a space before the colon": "GET /hello.php HTTP/1.1\r\nHost: x\r\nX-A : 1\r\n\r\n",
@@ -37,18 +37,23 @@ export function badInput(subject: () => Subject): void {
       "a Host with a path": "GET /hello.php HTTP/1.1\r\nHost: x/../y\r\nConnection: close\r\n\r\n",
       "a Host with credentials": "GET /hello.php HTTP/1.1\r\nHost: a@b\r\nConnection: close\r\n\r\n",
       "bare line feeds": "GET /hello.php HTTP/1.1\nHost: x\n\n",
-      "two lengths": "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+      "two lengths":
+        "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
       "a length with a sign": "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na",
       "a length that is none": "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: one\r\n\r\na",
       "a negative length": "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-      "a length and chunks": "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "a length and chunks":
+        "POST /input.php HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       "an unknown coding": "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-      "a coding that looks like chunked": "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-      "a chunk size that is none": "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-      "a chunk longer than it says": "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
+      "a coding that looks like chunked":
+        "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+      "a chunk size that is none":
+        "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+      "a chunk longer than it says":
+        "POST /input.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
       "only line ends": "\r\n\r\n\r\n\r\n",
-      "nonsense": "\xff\xfe\xfd".repeat(100),
-      "CONNECT": "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nConnection: close\r\n\r\n",
+      nonsense: "\xff\xfe\xfd".repeat(100),
+      CONNECT: "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nConnection: close\r\n\r\n",
       "OPTIONS *": "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     };
     for (const [name, bytes] of Object.entries(malformed)) {
@@ -67,7 +72,15 @@ export function badInput(subject: () => Subject): void {
     });
 
     test("a wrong escape or a NUL in the path is a 400", async () => {
-      for (const path of ["/%zz", "/%", "/%1", "/hello%00.php", "/hello.php%00", "/hello.php%00.txt", "/%00"]) {
+      for (const path of [
+        "/%zz",
+        "/%",
+        "/%1",
+        "/hello%00.php",
+        "/hello.php%00",
+        "/hello.php%00.txt",
+        "/%00",
+      ]) {
         const answer = await get(subject().url, path);
         expect([path, answer.status]).toEqual([path, 400]);
         await stillServes();
@@ -82,12 +95,49 @@ export function badInput(subject: () => Subject): void {
 
     test("no path leads out of the docroot", async () => {
       const secret = "harness.ts";
-      for (const up of ["../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..\\", "..%5c", ".%2e/", "%252e%252e%252f", "....//"]) {
-        for (const path of [`/${up.repeat(2)}${secret}`, `/included/${up.repeat(3)}${secret}`, `/hello.php/${up.repeat(4)}x`]) {
+      for (const up of [
+        "../",
+        "..%2f",
+        "%2e%2e/",
+        "%2e%2e%2f",
+        "..\\",
+        "..%5c",
+        ".%2e/",
+        "%252e%252e%252f",
+        "....//",
+      ]) {
+        for (const path of [
+          `/${up.repeat(2)}${secret}`,
+          `/included/${up.repeat(3)}${secret}`,
+          `/hello.php/${up.repeat(4)}x`,
+        ]) {
           const answer = await get(subject().url, path);
           expect([path, answer.status >= 400 || answer.text === "Hello"]).toEqual([path, true]);
           expect(answer.text).not.toContain("What process and contract tests share");
         }
+      }
+      await stillServes();
+    });
+
+    test("a script is never sent as text, however its name is bent", async () => {
+      const { url } = subject();
+      for (const name of [
+        "/hello.php%20",
+        "/hello.php.",
+        "/hello.PHP",
+        "/hello.Php",
+        "/hello.php~",
+        "/hello.php%0a",
+        "/hello.php::$DATA",
+        "/hello.ph%E1%B4%98",
+        "/hello.php%c2%a0",
+        "/./hello.php/.",
+        "//hello.php//",
+        "/_lib.php%2f",
+      ]) {
+        const answer = await get(url, name);
+        expect([name, answer.text.includes("<?php")]).toEqual([name, false]);
+        expect([200, 400, 403, 404]).toContain(answer.status);
       }
       await stillServes();
     });
@@ -108,7 +158,10 @@ export function badInput(subject: () => Subject): void {
     });
 
     test("headers that are too large are a 431", async () => {
-      for (const headers of [[`X-Large: ${"x".repeat(70_000)}`], Array.from({ length: 100 }, () => `X-A: ${"x".repeat(1000)}`)]) {
+      for (const headers of [
+        [`X-Large: ${"x".repeat(70_000)}`],
+        Array.from({ length: 100 }, () => `X-A: ${"x".repeat(1000)}`),
+      ]) {
         const answer = await get(subject().url, "/hello.php", ...headers);
         expect(answer.status).toBe(431);
         await stillServes();
@@ -123,13 +176,13 @@ export function badInput(subject: () => Subject): void {
       expect((await declared.response()).status).toBe(413);
       using chunked = await Connection.open(strict.url);
       await chunked.send(requestBytes("POST /input.php HTTP/1.1", ["Transfer-Encoding: chunked"]));
-      for (let i = 0; i < 20 && !chunked.closed; i++) await chunked.send(chunk);
+      // No more than it takes: what the server does not read would reset the connection and its answer with it.
+      for (let i = 0; i < 17; i++) await chunked.send(chunk);
       expect((await chunked.response()).status).toBe(413);
-      const whole = await curlLike(strict.url, 2_000_000);
-      expect(whole).toBe(413);
       expect((await get(strict.url, "/hello.php")).text).toBe("Hello");
       // Exactly as much as is allowed.
-      expect(await curlLike(strict.url, 1_048_576)).toBe(200);
+      const whole = await fetch(`${strict.url}/digest.php`, { method: "POST", body: "x".repeat(1_048_576) });
+      expect([whole.status, (await whole.text()).split(" ")[0]]).toEqual([200, "1048576"]);
     });
 
     test("a body shorter than its length runs no script", async () => {
@@ -171,15 +224,18 @@ export function badInput(subject: () => Subject): void {
     });
 
     const asRoot = process.getuid?.() === 0;
-    test.skipIf(asRoot)("a script that cannot be read is a 403 (skipped as root, who reads all)", async () => {
-      await using server = await subject().start({
-        docroot: undefined as never,
-        files: { "secret.php": "<?php echo 'secret';", "hello.php": "<?php echo 'Hello';" },
-      });
-      chmodSync(join(server.docroot, "secret.php"), 0);
-      expect((await get(server.url, "/secret.php")).status).toBe(403);
-      expect((await get(server.url, "/hello.php")).text).toBe("Hello");
-    });
+    test.skipIf(asRoot)(
+      "a script that cannot be read is a 403 (skipped as root, who reads all)",
+      async () => {
+        await using server = await subject().start({
+          docroot: undefined as never,
+          files: { "secret.php": "<?php echo 'secret';", "hello.php": "<?php echo 'Hello';" },
+        });
+        chmodSync(join(server.docroot, "secret.php"), 0);
+        expect((await get(server.url, "/secret.php")).status).toBe(403);
+        expect((await get(server.url, "/hello.php")).text).toBe("Hello");
+      },
+    );
 
     test("a script that goes away is a 404, and back when it is back", async () => {
       await using server = await subject().start({
@@ -202,10 +258,4 @@ export function badInput(subject: () => Subject): void {
       await send(url, "GET /hello.php HTTP/1.1");
     });
   });
-}
-
-async function curlLike(url: string, bytes: number): Promise<number> {
-  const answer = await fetch(`${url}/digest.php`, { method: "POST", body: "x".repeat(bytes) });
-  await answer.text();
-  return answer.status;
 }

@@ -44,21 +44,36 @@ export function bodies(subject: () => Subject): void {
     test("chunked bodies arrive whole, and their length is told", async () => {
       for (const pieces of [["ab", "c", "def"], ["x".repeat(100_000), "y".repeat(100_000)], []]) {
         const body = pieces.join("");
-        const chunks = [...pieces, ""].map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join("");
+        const chunks = [...pieces, ""]
+          .map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`)
+          .join("");
         using connection = await Connection.open(subject().url);
-        await connection.send(requestBytes("POST /digest.php HTTP/1.1", ["Transfer-Encoding: chunked"], chunks));
+        await connection.send(
+          requestBytes("POST /digest.php HTTP/1.1", ["Transfer-Encoding: chunked"], chunks),
+        );
         const answer = await connection.response();
         expect(answer.text).toBe(`${body.length} ${md5(body)} ${body.length}`);
       }
     });
 
+    test("without a limit of their own, large bodies arrive side by side", async () => {
+      await using server = await subject().start({ config: { server: { client_max_body_size: 0 } } });
+      const sent = ["a", "b", "c", "d"].map((letter) => letter.repeat(400_000));
+      const answers = await Promise.all(
+        sent.map((body) => fetch(`${server.url}/digest.php`, { method: "POST", body }).then((r) => r.text())),
+      );
+      expect(answers).toEqual(sent.map((body) => `${body.length} ${md5(body)} ${body.length}`));
+    });
+
     test("64 MB go up and are the same on the other side", async () => {
       const { server, url } = subject();
       const { path, sum } = largeFile(server);
+      const before = memoryOf(server);
       const raw = await curl("-H", "Content-Type: application/octet-stream", "-T", path, `${url}/digest.php`);
       expect(raw.text).toBe(`${LARGE} ${sum} ${LARGE}`);
       const form = await curl("-F", `f=@${path}`, `${url}/upload.php`);
       expect(JSON.parse(form.text)).toMatchObject({ files: [{ size: LARGE, md5: sum, error: 0 }] });
+      expect(memoryOf(server) - before).toBeLessThan(64);
     });
   });
 
@@ -66,9 +81,11 @@ export function bodies(subject: () => Subject): void {
     test("64 MB come down and are the same on this side", async () => {
       const { server, url } = subject();
       const { path, sum } = largeFile(server);
+      const before = memoryOf(server);
       const answer = await curl(`${url}/download.php?file=${path.split("/").at(-1)}`);
       expect(answer.status).toBe(200);
       expect(md5(answer.body)).toBe(sum);
+      expect(memoryOf(server) - before).toBeLessThan(64);
     });
 
     test("a length the script gives is kept to where it can be, and never contradicted", async () => {
@@ -130,6 +147,12 @@ export function bodies(subject: () => Subject): void {
 }
 
 const md5 = (bytes: string | Uint8Array) => new Bun.CryptoHasher("md5").update(bytes).digest("hex");
+
+/** What the front has resident, in MB. */
+function memoryOf(server: Server): number {
+  const kilobytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))?.[1];
+  return Number(kilobytes) / 1024;
+}
 
 function largeFile(server: Server): { path: string; sum: string } {
   const path = join(server.folder, "records/large.bin");

@@ -80,14 +80,14 @@ export function testTarget(target: Target): void {
 }
 
 const generous = (folder: string): Tree => ({
-  server: { client_max_body_size: "80MiB" },
+  server: { client_max_body_size: "80MiB", server_header: "contract" },
   php: {
     front_controller: null,
     ini: {
-      "memory_limit": "32M",
-      "upload_max_filesize": "100M",
-      "post_max_size": "100M",
-      "max_execution_time": "30",
+      memory_limit: "32M",
+      upload_max_filesize: "100M",
+      post_max_size: "100M",
+      max_execution_time: "30",
       "session.save_path": folder,
     },
     env: { FROM_CONFIG: "configured" },
@@ -102,13 +102,13 @@ const strict = (folder: string): Tree => ({
     sapi_name: "fpm-fcgi",
     json_post: true,
     ini: {
-      "post_max_size": "100K",
-      "upload_max_filesize": "50K",
-      "max_file_uploads": "3",
-      "max_input_vars": "20",
-      "variables_order": "EGPCS",
-      "output_buffering": "0",
-      "max_execution_time": "1",
+      post_max_size: "100K",
+      upload_max_filesize: "50K",
+      max_file_uploads: "3",
+      max_input_vars: "20",
+      variables_order: "EGPCS",
+      output_buffering: "0",
+      max_execution_time: "1",
       "session.save_path": folder,
     },
     env: { FROM_CONFIG: "configured" },

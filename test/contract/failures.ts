@@ -48,7 +48,10 @@ export function failures(subject: () => Subject): void {
       for (const how of ["exception", "memory", "function"]) {
         const from = server.log.mark();
         await ask(how, "start");
-        await server.waitForLog(/error PHP Fatal error: .*fatal\.php.*pool=contract worker=\d .*script=\S*fatal\.php/, from);
+        await server.waitForLog(
+          /error PHP Fatal error: .*fatal\.php.*pool=contract worker=\d .*script=\S*fatal\.php/,
+          from,
+        );
         await server.waitForLog(/the shutdown function ran/, from);
       }
     });

@@ -7,7 +7,9 @@ import { get, newId, requestBytes, send } from "./ask.ts";
 import type { Subject } from "./contract.ts";
 import type { Report } from "./report.ts";
 
-const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ family }) => family === "IPv6"));
+const hasIpv6 = Object.values(networkInterfaces()).some((list) =>
+  list?.some(({ family }) => family === "IPv6"),
+);
 
 /** Methods, connections and listeners. */
 export function http(subject: () => Subject): void {
@@ -60,7 +62,9 @@ export function http(subject: () => Subject): void {
         const kind = i % 4;
         if (kind === 0) await connection.send(requestBytes("GET /hello.php HTTP/1.1", keep));
         if (kind === 1) {
-          await connection.send(requestBytes("POST /input.php HTTP/1.1", [...keep, "Content-Length: 3"], "abc"));
+          await connection.send(
+            requestBytes("POST /input.php HTTP/1.1", [...keep, "Content-Length: 3"], "abc"),
+          );
         }
         if (kind === 2) await connection.send(requestBytes("GET /status.php?code=404 HTTP/1.1", keep));
         if (kind === 3) await connection.send(requestBytes("GET /large.php?bytes=300000 HTTP/1.1", keep));
@@ -143,7 +147,13 @@ export function http(subject: () => Subject): void {
             expect(seen).toMatchObject({ SERVER_PORT: port, REMOTE_ADDR: address, SERVER_ADDR: address });
           }
         }
-        const byCurl = await curl("--unix-socket", socket, "-H", "X-Forwarded-For: 203.0.113.5", "http://x/report.php");
+        const byCurl = await curl(
+          "--unix-socket",
+          socket,
+          "-H",
+          "X-Forwarded-For: 203.0.113.5",
+          "http://x/report.php",
+        );
         expect((JSON.parse(byCurl.text) as Report).server["REMOTE_ADDR"]).toBe("203.0.113.5");
         expect(await server.stop()).toBe(0);
         expect(existsSync(socket)).toBe(false);
@@ -159,7 +169,10 @@ export function http(subject: () => Subject): void {
     });
 
     test("--port 0 takes a free port and the banner tells it", async () => {
-      await using server = await subject().start({ config: { server: {} }, args: ["--host", "127.0.0.1", "--port", "0"] });
+      await using server = await subject().start({
+        config: { server: {} },
+        args: ["--host", "127.0.0.1", "--port", "0"],
+      });
       expect(server.port).toBeGreaterThan(1023);
       expect((await get(server.url, "/hello.php")).text).toBe("Hello");
     });

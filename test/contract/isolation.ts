@@ -40,9 +40,9 @@ export function isolation(subject: () => Subject): void {
 
     test("phpinfo() has a phprun section", async () => {
       const text = await (await fetch(`${subject().url}/info.php`)).text();
-      expect(text).toContain("<tr><td class=\"e\">Server API </td><td class=\"v\">phprun </td></tr>");
+      expect(text).toContain('<tr><td class="e">Server API </td><td class="v">phprun </td></tr>');
       const section = text.slice(text.indexOf('name="module_phprun"'));
-      for (const row of ["Pool </td><td class=\"v\">contract", "Worker", "Generation", "classic", "process"]) {
+      for (const row of ['Pool </td><td class="v">contract', "Worker", "Generation", "classic", "process"]) {
         expect(section.slice(0, 1500)).toContain(row);
       }
     });
@@ -50,7 +50,9 @@ export function isolation(subject: () => Subject): void {
     test("a script compiled by one worker is in the opcache of the others", async () => {
       const workers = new Set<string>();
       for (let i = 0; i < 200 && workers.size < 2; i++) {
-        const asked = Array.from({ length: 4 }, () => fetch(`${subject().url}/opcache.php`).then((r) => r.json()));
+        const asked = Array.from({ length: 4 }, () =>
+          fetch(`${subject().url}/opcache.php`).then((r) => r.json()),
+        );
         for (const { worker, hits, scripts } of (await Promise.all(asked)) as Opcache[]) {
           workers.add(worker);
           if (workers.size > 1) expect(hits + scripts).toBeGreaterThan(1);

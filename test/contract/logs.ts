@@ -16,7 +16,9 @@ export function logs(subject: () => Subject): void {
         "/status.php?code=418": '"GET /status.php?code=418 HTTP/1.1" 418 11',
         "/status.php?code=204": '"GET /status.php?code=204 HTTP/1.1" 204 -',
         "/large.php?bytes=700000": '"GET /large.php?bytes=700000 HTTP/1.1" 200 700000',
+        "/broken": '"GET /broken HTTP/1.1" 301 -',
         "/included": '"GET /included HTTP/1.1" 200 \\d+',
+        "/": '"GET / HTTP/1.1" 404 \\d+',
         "/%zz": '"GET /%zz HTTP/1.1" 400 \\d+',
       };
       for (const [path, line] of Object.entries(paths)) {
@@ -108,11 +110,20 @@ export function logs(subject: () => Subject): void {
     renameSync(path("access.log"), path("access.old"));
     renameSync(path("error.log"), path("error.old"));
     server.signal("SIGUSR1");
-    await eventually("new files", () => (existsSync(path("access.log")) && existsSync(path("error.log"))) || undefined);
+    await eventually(
+      "new files",
+      () => (existsSync(path("access.log")) && existsSync(path("error.log"))) || undefined,
+    );
     const oldSizes = [sizeOf(path("access.old")), sizeOf(path("error.old"))];
     await get(server.url, "/log.php?id=after");
-    await eventually("the new access log has the line", () => read("access.log").includes("after") || undefined);
-    await eventually("the new error log has the line", () => read("error.log").includes("a message after") || undefined);
+    await eventually(
+      "the new access log has the line",
+      () => read("access.log").includes("after") || undefined,
+    );
+    await eventually(
+      "the new error log has the line",
+      () => read("error.log").includes("a message after") || undefined,
+    );
     expect([sizeOf(path("access.old")), sizeOf(path("error.old"))]).toEqual(oldSizes);
   });
 }

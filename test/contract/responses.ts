@@ -120,7 +120,12 @@ export function responses(subject: () => Subject): void {
     });
 
     test("a status line sets the status", async () => {
-      const lines = { "HTTP/1.1 404 Not Found": 404, "HTTP/1.0 403 No": 403, "HTTP/1.1 418": 418, "HTTP/": 200 };
+      const lines = {
+        "HTTP/1.1 404 Not Found": 404,
+        "HTTP/1.0 403 No": 403,
+        "HTTP/1.1 418": 418,
+        "HTTP/": 200,
+      };
       for (const [line, status] of Object.entries(lines)) {
         const answer = await ask(`/status-line.php?line=${encodeURIComponent(line)}`);
         expect([line, answer.status, answer.text]).toEqual([line, status, String(status)]);
@@ -139,7 +144,13 @@ export function responses(subject: () => Subject): void {
     });
 
     test("Location makes a redirect, unless the status already is one", async () => {
-      const expected = { "": 302, "?code=301": 301, "?code=308": 308, "?status=201": 201, "?status=500": 302 };
+      const expected = {
+        "": 302,
+        "?code=301": 301,
+        "?code=308": 308,
+        "?status=201": 201,
+        "?status=500": 302,
+      };
       for (const [query, status] of Object.entries(expected)) {
         const answer = await ask(`/redirect.php${query}`);
         expect([query, answer.status, answer.text]).toEqual([query, status, String(status)]);
@@ -147,6 +158,24 @@ export function responses(subject: () => Subject): void {
       }
       const posted = await send(subject().url, "POST /redirect.php HTTP/1.1", ["Content-Length: 0"]);
       expect(posted.status).toBe(302);
+    });
+
+    test("ob_gzhandler and zlib.output_compression send what the client takes", async () => {
+      await using compressing = await subject().start({
+        config: { php: { ini: { "zlib.output_compression": "1" } } },
+      });
+      for (const url of [`${subject().url}/gzip.php`, `${compressing.url}/info.php`]) {
+        const { pathname, search } = new URL(url);
+        const packed = await get(url, pathname + search, "Accept-Encoding: gzip");
+        expect([packed.status, packed.header("content-encoding")]).toEqual([200, "gzip"]);
+        const plain = await get(url, pathname + search);
+        expect(plain.header("content-encoding")).toBeUndefined();
+        expect(Bun.gunzipSync(Buffer.from(packed.body)).length).toBeWithin(
+          plain.body.length - 200,
+          plain.body.length + 200,
+        );
+      }
+      expect(compressing.log.text).not.toContain("headers already sent");
     });
 
     test("X-Request-Id is on each answer, unlike any other, unless it is turned off", async () => {
@@ -162,8 +191,16 @@ export function responses(subject: () => Subject): void {
     });
 
     test("the Server header is as configured", async () => {
-      expect((await ask("/hello.php")).header("server")).toBe("phprun");
-      expect((await ask("/nothing.txt")).header("server")).toBe("phprun");
+      for (const path of [
+        "/hello.php",
+        "/nothing.txt",
+        "/hello.expected",
+        "/included",
+        "/large.php?bytes=600000",
+      ]) {
+        expect([path, (await ask(path)).header("server")]).toEqual([path, "contract"]);
+        expect([path, (await get(subject().strict.url, path)).header("server")]).toEqual([path, undefined]);
+      }
     });
   });
 }

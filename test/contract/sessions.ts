@@ -6,7 +6,11 @@ import type { Subject } from "./contract.ts";
 export function sessions(subject: () => Subject): void {
   describe("sessions", () => {
     const ask = async (cookie: string | undefined, query = "", url = subject().url) => {
-      const answer = await get(url, `/session.php${query}`, ...(cookie === undefined ? [] : [`Cookie: ${cookie}`]));
+      const answer = await get(
+        url,
+        `/session.php${query}`,
+        ...(cookie === undefined ? [] : [`Cookie: ${cookie}`]),
+      );
       return { text: answer.text, cookie: answer.header("set-cookie")?.split(";")[0] ?? cookie };
     };
 

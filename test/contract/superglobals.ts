@@ -13,7 +13,11 @@ export function superglobals(subject: () => Subject): void {
 
   describe("forms", () => {
     test("$_GET is the decoded query, with arrays", async () => {
-      const { get: values, post, request } = await ask("/report.php?a=1&b[]=x&b[]=y&c[k]=%C3%A4+z&d&e.f=2&%66=g");
+      const {
+        get: values,
+        post,
+        request,
+      } = await ask("/report.php?a=1&b[]=x&b[]=y&c[k]=%C3%A4+z&d&e.f=2&%66=g");
       expect(values).toEqual({ a: "1", b: ["x", "y"], c: { k: "ä z" }, d: "", e_f: "2", f: "g" });
       expect(post).toEqual({});
       expect(request).toEqual(values);
@@ -110,7 +114,11 @@ export function superglobals(subject: () => Subject): void {
   describe("$_SERVER", () => {
     test("has what nginx and php-fpm set", async () => {
       const { server, url } = subject();
-      const got = await askRaw("/report.php/extra/p%C3%A4th?x=1&y", "Host: Example.test:1234", "Accept: text/html");
+      const got = await askRaw(
+        "/report.php/extra/p%C3%A4th?x=1&y",
+        "Host: Example.test:1234",
+        "Accept: text/html",
+      );
       const docroot = realpathSync(server.docroot);
       expect(got.server).toMatchObject({
         GATEWAY_INTERFACE: "CGI/1.1",
@@ -138,9 +146,18 @@ export function superglobals(subject: () => Subject): void {
         HTTP_ACCEPT: "text/html",
         HTTP_CONNECTION: "close",
       });
-      expect(Number(got.server["REQUEST_TIME_FLOAT"])).toBeWithin(Date.now() / 1000 - 30, Date.now() / 1000 + 1);
+      expect(Number(got.server["REQUEST_TIME_FLOAT"])).toBeWithin(
+        Date.now() / 1000 - 30,
+        Date.now() / 1000 + 1,
+      );
       expect(Number(got.server["REQUEST_TIME"])).toBe(Math.floor(Number(got.server["REQUEST_TIME_FLOAT"])));
-      for (const absent of ["HTTPS", "AUTH_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_COOKIE"]) {
+      for (const absent of [
+        "HTTPS",
+        "AUTH_TYPE",
+        "HTTP_CONTENT_LENGTH",
+        "HTTP_CONTENT_TYPE",
+        "HTTP_COOKIE",
+      ]) {
         expect(got.server).not.toHaveProperty(absent);
       }
       expect(url).toContain(got.server["SERVER_PORT"] ?? "");
@@ -217,7 +234,13 @@ export function superglobals(subject: () => Subject): void {
     });
 
     test("a name with an underscore is dropped, so that it cannot pose as one with a hyphen", async () => {
-      const got = await askRaw("/report.php", "X-Real: good", "X_Real: evil", "x_only: evil", "Content_Length: 7");
+      const got = await askRaw(
+        "/report.php",
+        "X-Real: good",
+        "X_Real: evil",
+        "x_only: evil",
+        "Content_Length: 7",
+      );
       expect(got.server["HTTP_X_REAL"]).toBe("good");
       expect(got.server).not.toHaveProperty("HTTP_X_ONLY");
       expect(got.server["CONTENT_LENGTH"]).toBe("");
@@ -261,21 +284,24 @@ export function superglobals(subject: () => Subject): void {
       const got = await ask("/report.php", {
         method: "POST",
         body: "a=1",
-        headers: { ...FORM, "accept-language": "de", "x-FOO-bar": "1", "Authorization": "Basic dTpw" },
+        headers: { ...FORM, "accept-language": "de", "x-FOO-bar": "1", Authorization: "Basic dTpw" },
       });
       expect(got.headers).toMatchObject({
         "Content-Type": FORM["Content-Type"],
         "Content-Length": "3",
         "Accept-Language": "de",
         "X-Foo-Bar": "1",
-        "Authorization": "Basic dTpw",
-        "Host": `127.0.0.1:${subject().server.port}`,
+        Authorization: "Basic dTpw",
+        Host: `127.0.0.1:${subject().server.port}`,
       });
     });
 
     test("Basic credentials are taken apart, broken ones are not", async () => {
       const auth = async (value: string) =>
-        JSON.parse((await get(subject().url, "/auth.php", `Authorization: ${value}`)).text) as Record<string, string>;
+        JSON.parse((await get(subject().url, "/auth.php", `Authorization: ${value}`)).text) as Record<
+          string,
+          string
+        >;
       const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;
       expect(await auth(basic("user:pa:ss"))).toMatchObject({ PHP_AUTH_USER: "user", PHP_AUTH_PW: "pa:ss" });
       expect(await auth(basic(":"))).toMatchObject({ PHP_AUTH_USER: "" });

@@ -1,7 +1,7 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { curl, raw, test } from "../harness.ts";
+import { curl, eventually, raw, test } from "../harness.ts";
 import { get, requestBytes } from "./ask.ts";
 import type { Subject } from "./contract.ts";
 
@@ -29,7 +29,8 @@ export function uploads(subject: () => Subject): void {
   const post = async (url: string, parts: Record<string, string | File | readonly File[]>, query = "") => {
     const form = new FormData();
     for (const [name, value] of Object.entries(parts)) {
-      for (const item of Array.isArray(value) ? (value as File[]) : [value as string | File]) form.append(name, item);
+      for (const item of Array.isArray(value) ? (value as File[]) : [value as string | File])
+        form.append(name, item);
     }
     const answer = await fetch(`${url}/upload.php${query}`, { method: "POST", body: form });
     return (await answer.json()) as Answer;
@@ -42,7 +43,9 @@ export function uploads(subject: () => Subject): void {
       const content = Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7) % 256));
       const got = await post(url, { field: "text", file: new File([content], "a.bin") }, "?move=1");
       expect(got.post).toEqual({ field: 4 });
-      expect(got.files).toMatchObject([{ name: "a.bin", error: 0, size: 100_000, md5: md5(content), uploaded: true }]);
+      expect(got.files).toMatchObject([
+        { name: "a.bin", error: 0, size: 100_000, md5: md5(content), uploaded: true },
+      ]);
       expect(got.files[0]?.moved).toBe(true);
       expect(md5(readFileSync(join(server.folder, "records/moved")))).toBe(md5(content));
       expect(got.notUploaded).toBe(false);
@@ -53,7 +56,7 @@ export function uploads(subject: () => Subject): void {
       expect(got.files).toHaveLength(2);
       for (const { path } of got.files) {
         expect(path).not.toBe("");
-        expect(existsSync(path)).toBe(false);
+        await eventually("the file is gone", () => !existsSync(path) || undefined);
       }
     });
 
@@ -67,13 +70,29 @@ export function uploads(subject: () => Subject): void {
     test("an upload by curl arrives as one by fetch", async () => {
       const { server, url } = subject();
       const path = server.write("upload.bin", "content");
-      const answer = await curl("-F", `f=@${path};filename=x.bin;type=image/png`, "-F", "a=b", `${url}/upload.php`);
+      const answer = await curl(
+        "-F",
+        `f=@${path};filename=x.bin;type=image/png`,
+        "-F",
+        "a=b",
+        `${url}/upload.php`,
+      );
       expect(JSON.parse(answer.text)).toMatchObject({ post: { a: 1 }, files: [{ name: "x.bin", size: 7 }] });
     });
 
     test("a file name cannot lead elsewhere", async () => {
       const got = await post(subject().url, { file: file(3, "../../etc/passwd") });
       expect(got.files[0]?.name).toBe("passwd");
+    });
+
+    test("upload_tmp_dir and open_basedir hold for uploads", async () => {
+      const ini = { upload_tmp_dir: "/dev/shm", open_basedir: `${subject().server.docroot}:/dev/shm` };
+      await using server = await subject().start({ config: { php: { ini } } });
+      for (let i = 0; i < 3; i++) {
+        const got = await post(server.url, { file: file(100, "a") });
+        expect(got.files).toMatchObject([{ error: 0, size: 100, uploaded: true, md5: md5("f".repeat(100)) }]);
+        expect(got.files[0]?.path).toStartWith("/dev/shm/php");
+      }
     });
 
     test("an empty file field is UPLOAD_ERR_NO_FILE", async () => {
@@ -108,7 +127,12 @@ export function uploads(subject: () => Subject): void {
     test("past post_max_size the script runs with empty $_POST and $_FILES", async () => {
       const { strict } = subject();
       const from = strict.log.mark();
-      const got = await post(strict.url, { a: "1", f: file(45_000, "1"), g: file(45_000, "2"), h: file(45_000, "3") });
+      const got = await post(strict.url, {
+        a: "1",
+        f: file(45_000, "1"),
+        g: file(45_000, "2"),
+        h: file(45_000, "3"),
+      });
       expect(got.files).toEqual([]);
       expect(Object.keys(got.post)).toEqual([]);
       expect(Number(got.length)).toBeGreaterThan(102_400);
@@ -149,7 +173,7 @@ export function uploads(subject: () => Subject): void {
       "only a boundary": "--B\r\n",
       "the empty body": "",
       "a very long head": `--B\r\nX: ${"y".repeat(20_000)}\r\n\r\nx\r\n--B--\r\n`,
-      "NULs": "--B\r\n\0\0\0\r\n\r\n\0\r\n--B--\r\n",
+      NULs: "--B\r\n\0\0\0\r\n\r\n\0\r\n--B--\r\n",
     };
     for (const [name, body] of Object.entries(cases)) {
       test(`${name} is an answer, not an accident`, async () => {

@@ -261,8 +261,7 @@ static void run(const struct load *load, struct chance *chance)
 
 int main(void)
 {
-    test_failed = shared_memory(sizeof *test_failed);
-    struct chance chance = seed_from_environment();
+    struct chance chance = begin_test();
     const struct load loads[] = {
         {"threads, eager front", false, 4, 8, EFFORT(2000u), 100000, 20000, 0, false},
         {"threads, slow front, clients that leave", false, 4, 8, EFFORT(2000u), 60000, 20000, 40, true},

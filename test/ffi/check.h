@@ -88,9 +88,11 @@ static inline uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* PHPRUN_SEED repeats a run; else each run differs. */
-static inline struct chance seed_from_environment(void)
+/* The first thing a test does. PHPRUN_SEED repeats a run; else each run differs. */
+static inline struct chance begin_test(void)
 {
+    alarm(240); /* for hangs that no check sees */
+    test_failed = shared_memory(sizeof *test_failed);
     const char *given = getenv("PHPRUN_SEED");
     const uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : phprun_now_ns();
     printf("    PHPRUN_SEED=%llu\n", (unsigned long long)seed);

@@ -261,9 +261,9 @@ static bool is_asleep(const struct front *front, uint32_t number)
     return (atomic_load(&front->stage.pool->header->sleeping[0]) >> number) & 1;
 }
 
-static void await_sleep(const struct front *front)
+static void await_sleep(const struct front *front, uint32_t first)
 {
-    for (uint32_t number = 0; number < WORKERS; number++) {
+    for (uint32_t number = first; number < WORKERS; number++) {
         while (front->pids[number] != 0 && !is_asleep(front, number)) {
             usleep(20);
         }
@@ -286,7 +286,7 @@ static void die_at(struct chance *chance, const char *point, uint32_t start)
     while (reap(&front) == 0) {
         CHECK(seconds_since(began) < PATIENCE_MS / 1000, "the worker never came to \"%s\"", point);
         if (front.answered + front.lost == front.submitted) {
-            await_sleep(&front);
+            await_sleep(&front, 0);
             for (uint32_t i = 0; i < WORKERS; i++) {
                 submit_one(&front, RING_BYTES * 2, 0);
             }
@@ -401,7 +401,7 @@ static void go_on(struct front *front)
 /* Brings worker 0 to `point` with one item and leaves it stopped there. */
 static void stop_at(struct front *front, const char *point, uint32_t body_bytes)
 {
-    await_sleep(front);
+    await_sleep(front, 0);
     arm(0, SIGSTOP, point);
     submit_one(front, body_bytes, 0);
     phprun_wake_one_worker(front->stage.pool); /* the lowest number: worker 0 */
@@ -424,7 +424,7 @@ static void taken_by_another(struct chance *chance)
 static void taken_again_by_itself(struct chance *chance)
 {
     struct front front = begin(chance, (1u << 29) - 1u);
-    await_sleep(&front);
+    await_sleep(&front, 0);
     stop_all_but(&front, 0);
     stop_at(&front, "popped", 0);
     CHECK(phprun_resubmit_orphans(front.stage.pool) == 1, "the orphan was not found");
@@ -442,7 +442,7 @@ static void overtaken_by_the_next_item(struct chance *chance)
     stop_at(&front, "popped", 0);
     CHECK(phprun_resubmit_orphans(front.stage.pool) == 1, "the orphan was not found");
     await_rest(&front);
-    await_sleep(&front);
+    await_sleep(&front, 1);
     for (uint32_t number = 1; number < WORKERS; number++) {
         kill(front.pids[number], SIGSTOP);
         await_stop(&front, number);
@@ -486,11 +486,27 @@ static void reports_late(struct chance *chance)
     end(&front);
 }
 
+/* It was woken for an item and told to end before it could take it. */
+static void retires_while_waking(struct chance *chance)
+{
+    struct front front = begin(chance, 0);
+    stop_at(&front, "getting up", 0);
+    phprun_worker_retire(front.stage.pool, 0);
+    kill(front.pids[0], SIGCONT);
+    int status;
+    CHECK(waitpid(front.pids[0], &status, 0) > 0 && status == 0, "worker 0: %#x", status);
+    await_rest(&front); /* nobody has buried it yet */
+    bury(&front, 0);
+    spawn(&front, 0);
+    meet(&front);
+    CHECK(front.lost == 0, "%llu lost", (unsigned long long)front.lost);
+    end(&front);
+}
+
 int main(void)
 {
     shared = shared_memory(sizeof *shared);
-    test_failed = shared_memory(sizeof *test_failed);
-    struct chance chance = seed_from_environment();
+    struct chance chance = begin_test();
 
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
         printf("    dies at \"%s\"\n", points[i]);
@@ -504,6 +520,7 @@ int main(void)
     overtaken_by_the_next_item(&chance);
     keeps_what_it_claimed(&chance);
     reports_late(&chance);
+    retires_while_waking(&chance);
     die_at_random(&chance, EFFORT(1500u));
     return 0;
 }

@@ -271,8 +271,7 @@ int main(void)
 {
     runs = shared_memory(MOST_SLOTS * sizeof *runs);
     taken = shared_memory(sizeof *taken);
-    test_failed = shared_memory(sizeof *test_failed);
-    struct chance chance = seed_from_environment();
+    struct chance chance = begin_test();
 
     const uint32_t many = EFFORT(1500000u), some = EFFORT(100000u), few = EFFORT(20000u);
     const uint32_t wrap29 = 1u << 29;

@@ -33,8 +33,13 @@ test("a docroot that does not exist is named, with 2", async () => {
 
 test("an unknown key and a wrong value are told at once, each with its line and the nearest name", async () => {
   using scratch = new Scratch();
-  const file = scratch.write("phprun.yaml", "server:\n  prot: 8080\npools:\n  - name: a\n    worker_count: many\n");
-  const { code, err } = await run(command(targets[0] ?? "source", "serve", "--config", file), { cwd: scratch.path });
+  const file = scratch.write(
+    "phprun.yaml",
+    "server:\n  prot: 8080\npools:\n  - name: a\n    worker_count: many\n",
+  );
+  const { code, err } = await run(command(targets[0] ?? "source", "serve", "--config", file), {
+    cwd: scratch.path,
+  });
   expect(code).toBe(2);
   expect(err).toMatch(/phprun\.yaml:2:3: .*prot.*port/);
   expect(err).toMatch(/phprun\.yaml:5:\d+: .*worker_count/);
@@ -63,21 +68,31 @@ test("a libphp that is a text file is refused with the loader's reason", async (
 });
 
 test("a library that is not libphp is refused as such", async () => {
-  const libc = ["/lib/x86_64-linux-gnu/libz.so.1", "/lib/x86_64-linux-gnu/libm.so.6", "/lib64/libm.so.6"].find(existsSync);
-  await using server = launch({ files, config: { php: { libphp: libc ?? "/lib/x86_64-linux-gnu/libc.so.6" } } });
+  const libc = [
+    "/lib/x86_64-linux-gnu/libz.so.1",
+    "/lib/x86_64-linux-gnu/libm.so.6",
+    "/lib64/libm.so.6",
+  ].find(existsSync);
+  await using server = launch({
+    files,
+    config: { php: { libphp: libc ?? "/lib/x86_64-linux-gnu/libc.so.6" } },
+  });
   await refuses(server, 1, "it is not libphp. Set php.libphp to a libphp.so, or to auto.");
 });
 
-test.skipIf(libphp === "")("a libphp of another API is refused before it is started, with what was expected", async () => {
-  using scratch = new Scratch();
-  const bytes = readFileSync(libphp);
-  const at = bytes.indexOf("\0API20", 0, "latin1");
-  const found = bytes.toString("latin1", at + 4, at + 12);
-  bytes.write("20990101", at + 4, "latin1");
-  const path = scratch.write("libphp.so", bytes);
-  await using server = launch({ files, config: { php: { libphp: path } } });
-  await refuses(server, 1, new RegExp(`it must have API ${found} .*received API 20990101.*setup\\.sh`));
-});
+test.skipIf(libphp === "")(
+  "a libphp of another API is refused before it is started, with what was expected",
+  async () => {
+    using scratch = new Scratch();
+    const bytes = readFileSync(libphp);
+    const at = bytes.indexOf("\0API20", 0, "latin1");
+    const found = bytes.toString("latin1", at + 4, at + 12);
+    bytes.write("20990101", at + 4, "latin1");
+    const path = scratch.write("libphp.so", bytes);
+    await using server = launch({ files, config: { php: { libphp: path } } });
+    await refuses(server, 1, new RegExp(`it must have API ${found} .*received API 20990101.*setup\\.sh`));
+  },
+);
 
 // ---- php.ini ------------------------------------------------------------------------------------
 
@@ -126,7 +141,10 @@ test("PHP without opcache serves, and the start says so", async () => {
 });
 
 test("opcache switched off is told with its reason", async () => {
-  await using server = await start({ files, config: onePool({ worker_count: 1, ini: { "opcache.enable": "0" } }) });
+  await using server = await start({
+    files,
+    config: onePool({ worker_count: 1, ini: { "opcache.enable": "0" } }),
+  });
   expect(server.log.text).toMatch(/^ {2}warning {2}opcache is off: opcache\.enable is off/m);
   expect((await get(server, "/pid.php")).status).toBe(200);
 });
@@ -134,7 +152,10 @@ test("opcache switched off is told with its reason", async () => {
 test("a php.ini that keeps PHP from starting ends the start with 1 and PHP's own words", async () => {
   await using server = launch({
     files,
-    config: onePool({ worker_count: 1, ini: { "opcache.preload": "/nonexistent/preload.php", "opcache.preload_user": "root" } }),
+    config: onePool({
+      worker_count: 1,
+      ini: { "opcache.preload": "/nonexistent/preload.php", "opcache.preload_user": "root" },
+    }),
   });
   await refuses(server, 1, /Cannot start PHP[\s\S]*\/nonexistent\/preload\.php/);
 });
@@ -142,15 +163,25 @@ test("a php.ini that keeps PHP from starting ends the start with 1 and PHP's own
 // ---- where it runs ------------------------------------------------------------------------------
 
 test("settings for PHP reach it, whatever characters they hold", async () => {
-  const ini = { memory_limit: "99M", user_agent: `a "b" 'c' ; d = \${HOME} \\`, "date.timezone": "Europe/Paris" };
-  const script = "<?php echo json_encode(array_map('ini_get', ['memory_limit', 'user_agent', 'date.timezone']));";
-  await using server = await start({ files: { "ini.php": script }, config: onePool({ worker_count: 1, ini }) });
+  const ini = {
+    memory_limit: "99M",
+    user_agent: `a "b" 'c' ; d = \${HOME} \\`,
+    "date.timezone": "Europe/Paris",
+  };
+  const script =
+    "<?php echo json_encode(array_map('ini_get', ['memory_limit', 'user_agent', 'date.timezone']));";
+  await using server = await start({
+    files: { "ini.php": script },
+    config: onePool({ worker_count: 1, ini }),
+  });
   expect(JSON.parse((await get(server, "/ini.php")).text)).toEqual(Object.values(ini));
 });
 
 test("it is served from any directory, without one of its own", async () => {
   await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  const cwd = Bun.spawnSync(["readlink", `/proc/${server.pid}/cwd`]).stdout.toString().trim();
+  const cwd = Bun.spawnSync(["readlink", `/proc/${server.pid}/cwd`])
+    .stdout.toString()
+    .trim();
   expect(cwd).toBe(server.folder);
   expect((await get(server, "/pid.php")).status).toBe(200);
 });
@@ -168,29 +199,36 @@ test.skipIf(!executable)("the executable needs no Bun, no Node.js and no source 
   scratch.write("bunfig.toml", 'preload = ["./nonexistent.ts"]\n');
   scratch.write("package.json", '{"type": "broken');
   scratch.write("tsconfig.json", "{");
-  await using server = new Alone([copy, "serve", "--port", "0", "--host", "127.0.0.1", "--workers", "1"], scratch.path, {
-    PATH: "/usr/bin",
-  });
+  await using server = new Alone(
+    [copy, "serve", "--port", "0", "--host", "127.0.0.1", "--workers", "1"],
+    scratch.path,
+    {
+      PATH: "/usr/bin",
+    },
+  );
   expect(await server.text("/")).toBe("served by phprun");
   expect(await server.stop()).toBe(0);
 });
 
-test.skipIf(!executable)("the executable writes its libraries where PHPRUN_LIBRARY_DIR says, and finds them again", async () => {
-  using scratch = new Scratch();
-  scratch.write("public/index.php", "<?php echo 'ok';");
-  const libraries = join(scratch.path, "libraries");
-  const line = [...command("binary"), "serve", "--port", "0", "--host", "127.0.0.1", "--workers", "1"];
-  for (let time = 0; time < 2; time++) {
-    await using server = new Alone(line, scratch.path, { PHPRUN_LIBRARY_DIR: libraries });
-    expect(await server.text("/")).toBe("ok");
-    expect(await server.stop()).toBe(0);
-    expect(readdirSync(libraries).filter((name) => name.endsWith(".so"))).toBeArrayOfSize(2);
-  }
-  const file = scratch.write("file", "");
-  const { code, err } = await run(line, { cwd: scratch.path, env: { PHPRUN_LIBRARY_DIR: file } });
-  expect(code).toBe(1);
-  expect(err).toMatch(/^phprun: Cannot write .*PHPRUN_LIBRARY_DIR must name a writable folder$/m);
-});
+test.skipIf(!executable)(
+  "the executable writes its libraries where PHPRUN_LIBRARY_DIR says, and finds them again",
+  async () => {
+    using scratch = new Scratch();
+    scratch.write("public/index.php", "<?php echo 'ok';");
+    const libraries = join(scratch.path, "libraries");
+    const line = [...command("binary"), "serve", "--port", "0", "--host", "127.0.0.1", "--workers", "1"];
+    for (let time = 0; time < 2; time++) {
+      await using server = new Alone(line, scratch.path, { PHPRUN_LIBRARY_DIR: libraries });
+      expect(await server.text("/")).toBe("ok");
+      expect(await server.stop()).toBe(0);
+      expect(readdirSync(libraries).filter((name) => name.endsWith(".so"))).toBeArrayOfSize(2);
+    }
+    const file = scratch.write("file", "");
+    const { code, err } = await run(line, { cwd: scratch.path, env: { PHPRUN_LIBRARY_DIR: file } });
+    expect(code).toBe(1);
+    expect(err).toMatch(/^phprun: Cannot write .*PHPRUN_LIBRARY_DIR must name a writable folder$/m);
+  },
+);
 
 const canMount = process.getuid?.() === 0 && Bun.spawnSync(["unshare", "-m", "true"]).exitCode === 0;
 
@@ -198,7 +236,10 @@ for (const target of targets) {
   for (const options of ["noexec", "ro"]) {
     test.skipIf(!canMount)(`the ${target} runs with a ${options} /tmp`, async () => {
       using scratch = new Scratch(dirname(dirname(import.meta.dir)) + "/build");
-      scratch.write("public/index.php", "<?php echo file_get_contents('php://input'), is_writable('/tmp') ? 'writable' : 'read-only';");
+      scratch.write(
+        "public/index.php",
+        "<?php echo file_get_contents('php://input'), is_writable('/tmp') ? 'writable' : 'read-only';",
+      );
       const line = command(target, "serve", "--port", "0", "--host", "127.0.0.1", "--workers", "1");
       const mount = `mount -t tmpfs -o ${options} tmpfs /tmp && mount -t tmpfs -o ${options} tmpfs /var/tmp && exec "$@"`;
       await using server = new Alone(["unshare", "-m", "sh", "-c", mount, "sh", ...line], scratch.path, {});
@@ -217,7 +258,11 @@ class Alone implements AsyncDisposable {
   readonly #url: Promise<string>;
 
   constructor(line: readonly string[], cwd: string, env: Record<string, string>) {
-    const child = Bun.spawn([...line], { cwd, env: { PATH: "/usr/bin:/bin", ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    const child = Bun.spawn([...line], {
+      cwd,
+      env: { PATH: "/usr/bin:/bin", ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     this.#process = child;
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     this.#url = promise;

@@ -2,8 +2,29 @@ import { expect } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { command, Connection, eventually, launch, type Server, start, targets, test, within } from "../harness.ts";
-import { allGone, ask, childrenOf, GATE, get, isRunning, onePool, run, Scratch, workerPids } from "./support.ts";
+import {
+  command,
+  Connection,
+  eventually,
+  launch,
+  type Server,
+  start,
+  targets,
+  test,
+  within,
+} from "../harness.ts";
+import {
+  allGone,
+  ask,
+  childrenOf,
+  GATE,
+  get,
+  isRunning,
+  onePool,
+  run,
+  Scratch,
+  workerPids,
+} from "./support.ts";
 
 const files = {
   "pid.php": "<?php echo getmypid();",
@@ -31,12 +52,7 @@ for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     await server.record("wait", /here/);
 
     server.signal(name);
-    await eventually("new connections are refused", () =>
-      Connection.open(server.url).then(
-        (connection) => connection.close(),
-        () => true,
-      ),
-    );
+    await refusesConnections(server);
     server.openGate("wait");
     expect(await running.response()).toMatchObject({ status: 200, text: "finished", whole: true });
     expect(await within(server.exited, "it has ended")).toBe(0);
@@ -58,16 +74,20 @@ test("a service manager signals every process of the service, and still the requ
   });
 });
 
-async function stopsGracefully(server: Server, signal: () => void): Promise<void> {
-  using running = await ask(server, "/wait.php");
-  await server.record("wait", /here/);
-  signal();
+async function refusesConnections(server: Server): Promise<void> {
   await eventually("new connections are refused", () =>
     Connection.open(server.url).then(
       (connection) => connection.close(),
       () => true,
     ),
   );
+}
+
+async function stopsGracefully(server: Server, signal: () => void): Promise<void> {
+  using running = await ask(server, "/wait.php");
+  await server.record("wait", /here/);
+  signal();
+  await refusesConnections(server);
   server.openGate("wait");
   expect(await running.response()).toMatchObject({ status: 200, text: "finished", whole: true });
   expect(await within(server.exited, "it has ended")).toBe(0);
@@ -79,12 +99,7 @@ test("a response that its client reads slowly is sent whole before the server en
   await reader.until(/./s);
   reader.pause();
   server.signal("SIGTERM");
-  await eventually("new connections are refused", () =>
-    Connection.open(server.url).then(
-      (connection) => connection.close(),
-      () => true,
-    ),
-  );
+  await refusesConnections(server);
   reader.resume();
   const { status, body, whole } = await reader.response();
   expect([status, body.length, whole]).toEqual([200, 64 * 65_536, true]);
@@ -121,6 +136,21 @@ test("requests that wait for a worker are still served when the server is told t
   expect(await within(server.exited, "it has ended")).toBe(0);
 });
 
+test("a host that dies while the server stops costs its request, not those that wait", async () => {
+  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
+  const [host = 0] = childrenOf(server.pid);
+  using running = await ask(server, "/wait.php");
+  await server.record("wait", /here/);
+  using waiting = await ask(server, "/pid.php");
+  expect((await get(server, "/nothing.txt")).status).toBeGreaterThan(0);
+  server.signal("SIGTERM");
+  await refusesConnections(server);
+  process.kill(host, "SIGKILL");
+  expect((await running.response()).status).toBe(502);
+  expect((await waiting.response()).status).toBe(200);
+  expect(await within(server.exited, "it has ended")).toBe(0);
+});
+
 test("a second SIGTERM ends it now, requests or not", async () => {
   using scratch = new Scratch();
   const socket = join(scratch.path, "phprun.sock");
@@ -132,12 +162,7 @@ test("a second SIGTERM ends it now, requests or not", async () => {
   using running = await ask(server, "/wait.php");
   await server.record("wait", /here/);
   server.signal("SIGTERM");
-  await eventually("new connections are refused", () =>
-    Connection.open(server.url).then(
-      (connection) => connection.close(),
-      () => true,
-    ),
-  );
+  await refusesConnections(server);
   server.signal("SIGTERM");
   expect(await within(server.exited, "it has ended")).toBe(0);
   await allGone(processes);
@@ -157,17 +182,20 @@ function slowStart(scratch: Scratch) {
   );
 }
 
-test.skipIf(process.getuid?.() !== 0)("SIGTERM during the start ends it as soon as it has started", async () => {
-  using scratch = new Scratch();
-  await using server = launch({ files, config: slowStart(scratch) });
-  await server.record("preload", /here/);
-  const hosts = childrenOf(server.pid);
-  server.signal("SIGTERM");
-  server.openGate("preload");
-  expect(await within(server.exited, "it has ended")).toBe(0);
-  await allGone(hosts);
-  expect(readdirSync(scratch.path)).toEqual(["preload.php"]);
-});
+test.skipIf(process.getuid?.() !== 0)(
+  "SIGTERM during the start ends it as soon as it has started",
+  async () => {
+    using scratch = new Scratch();
+    await using server = launch({ files, config: slowStart(scratch) });
+    await server.record("preload", /here/);
+    const hosts = childrenOf(server.pid);
+    server.signal("SIGTERM");
+    server.openGate("preload");
+    expect(await within(server.exited, "it has ended")).toBe(0);
+    await allGone(hosts);
+    expect(readdirSync(scratch.path)).toEqual(["preload.php"]);
+  },
+);
 
 test.skipIf(process.getuid?.() !== 0)("a second SIGTERM during the start does not wait for PHP", async () => {
   using scratch = new Scratch();
@@ -187,17 +215,20 @@ test.skipIf(process.getuid?.() !== 0)("a second SIGTERM during the start does no
   await endPreload(server, preloading);
 });
 
-test.skipIf(process.getuid?.() !== 0)("a front that is killed while PHP starts leaves no process behind", async () => {
-  using scratch = new Scratch();
-  await using server = launch({ files, config: slowStart(scratch) });
-  await server.record("preload", /here/);
-  const hosts = childrenOf(server.pid);
-  expect(hosts).not.toBeEmpty();
-  const preloading = hosts.flatMap(childrenOf);
-  server.signal("SIGKILL");
-  await allGone(hosts);
-  await endPreload(server, preloading);
-});
+test.skipIf(process.getuid?.() !== 0)(
+  "a front that is killed while PHP starts leaves no process behind",
+  async () => {
+    using scratch = new Scratch();
+    await using server = launch({ files, config: slowStart(scratch) });
+    await server.record("preload", /here/);
+    const hosts = childrenOf(server.pid);
+    expect(hosts).not.toBeEmpty();
+    const preloading = hosts.flatMap(childrenOf);
+    server.signal("SIGKILL");
+    await allGone(hosts);
+    await endPreload(server, preloading);
+  },
+);
 
 /** opcache preloads in a process of its own, which knows nothing of us: it ends when the script does. */
 async function endPreload(server: Server, pids: readonly number[]): Promise<void> {
@@ -208,7 +239,10 @@ async function endPreload(server: Server, pids: readonly number[]): Promise<void
 test("phprun stop waits for the server's end, and tells when there is none", async () => {
   using scratch = new Scratch();
   const pidFile = join(scratch.path, "phprun.pid");
-  await using server = await start({ files, config: onePool({ worker_count: 1 }, { server: { pid_file: pidFile } }) });
+  await using server = await start({
+    files,
+    config: onePool({ worker_count: 1 }, { server: { pid_file: pidFile } }),
+  });
   const config = join(server.folder, "phprun.yaml");
   const stop = () => run(command(server.target, "stop", "--config", config));
   expect(await stop()).toEqual({ code: 0, out: `✔ Process ${server.pid} has stopped\n`, err: "" });
@@ -230,10 +264,16 @@ test("a second server with the same pid file does not start, and the first goes 
 
 test("a port in use ends the start with 1 and a remedy, and costs its owner nothing", async () => {
   await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  await using second = launch({ files, config: onePool({ worker_count: 1 }, { server: { port: server.port } }) });
+  await using second = launch({
+    files,
+    config: onePool({ worker_count: 1 }, { server: { port: server.port } }),
+  });
   expect(await within(second.exited, "it has ended")).toBe(1);
   expect(second.log.text).toMatch(
-    new RegExp(`^phprun: Cannot listen on 127.0.0.1:${server.port}: the address is in use\\. .*--port\\.$`, "m"),
+    new RegExp(
+      `^phprun: Cannot listen on 127.0.0.1:${server.port}: the address is in use\\. .*--port\\.$`,
+      "m",
+    ),
   );
   expect(second.log.text).not.toMatch(/ready|^\s+at /m);
   expect(second.processes()).toEqual([]);
@@ -263,23 +303,38 @@ test("a unix socket that another server answers on is left to it; a stale one is
   scratch.write("phprun.sock", "precious");
   await using third = launch({ files, config });
   expect(await within(third.exited, "it has ended")).toBe(1);
-  expect(third.log.text).toContain(`Cannot listen on ${path}: there is a file of that name, and it is not a socket.`);
+  expect(third.log.text).toContain(
+    `Cannot listen on ${path}: there is a file of that name, and it is not a socket.`,
+  );
   expect(await Bun.file(path).text()).toBe("precious");
 });
 
 /** As somebody who may do nothing special. */
-const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
+const asNobody = [
+  "setpriv",
+  "--reuid=65534",
+  "--regid=65534",
+  "--clear-groups",
+  "--inh-caps=-all",
+  "--bounding-set=-all",
+];
 const canDrop = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
 
 test.skipIf(!canDrop)("a port that needs privileges is refused with the reason", async () => {
   using scratch = new Scratch();
   Bun.spawnSync(["chmod", "755", scratch.path]);
   const port = await freePrivilegedPort();
-  const line = [...asNobody, ...command(targets[0] ?? "source", "serve", "--root", scratch.path, "--port", String(port))];
+  const line = [
+    ...asNobody,
+    ...command(targets[0] ?? "source", "serve", "--root", scratch.path, "--port", String(port)),
+  ];
   const { code, out, err } = await run(line);
   expect({ code, out }).toEqual({ code: 1, out: "" });
   expect(err).toMatch(
-    new RegExp(`^phprun: Cannot listen on 0\\.0\\.0\\.0:${port}: not permitted\\. Ports below 1024 need root`, "m"),
+    new RegExp(
+      `^phprun: Cannot listen on 0\\.0\\.0\\.0:${port}: not permitted\\. Ports below 1024 need root`,
+      "m",
+    ),
   );
 });
 

@@ -1,5 +1,14 @@
 /** What the process tests add to the harness: requests one by one, and a look at processes from outside. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Connection, eventually, type HttpResponse, raw, type Server, type Tree } from "../harness.ts";
@@ -64,8 +73,10 @@ export function isRunning(pid: number): boolean {
 }
 
 export async function allGone(pids: readonly number[]): Promise<void> {
-  await eventually(`the processes ${pids} are gone`, () => (pids.some(isRunning) ? undefined : true), () =>
-    pids.map((pid) => statusOf(pid).split("\n").slice(0, 3).join(" ")).join("; "),
+  await eventually(
+    `the processes ${pids} are gone`,
+    () => (pids.some(isRunning) ? undefined : true),
+    () => pids.map((pid) => statusOf(pid).split("\n").slice(0, 3).join(" ")).join("; "),
   );
 }
 
@@ -85,7 +96,10 @@ export function descriptors(pid: number): Map<number, string> {
 /** Kilobytes of one line in smaps_rollup. */
 export function memoryKb(pid: number, ...names: string[]): number {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  return names.reduce((sum, name) => sum + Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(rollup)?.[1] ?? 0), 0);
+  return names.reduce(
+    (sum, name) => sum + Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(rollup)?.[1] ?? 0),
+    0,
+  );
 }
 
 /** Waits in a script until the test makes the file `records/NAME.gate`. */
@@ -104,7 +118,10 @@ export interface Finished {
 }
 
 /** Runs a command that ends by itself, and takes what it says. */
-export async function run(line: readonly string[], options: { cwd?: string; env?: Record<string, string> } = {}): Promise<Finished> {
+export async function run(
+  line: readonly string[],
+  options: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<Finished> {
   const child = Bun.spawn([...line], {
     cwd: options.cwd ?? "/",
     env: { PATH: process.env["PATH"] ?? "", NO_COLOR: "1", ...options.env },

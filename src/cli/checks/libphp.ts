@@ -18,7 +18,9 @@ export async function checkLibphp(
   shim: ShimBuild | null,
 ): Promise<{ findings: Finding[]; chosen: LibphpInfo | null }> {
   const probed = await Promise.all(libphpCandidates(php.libphp).map(probeLibphp));
-  const usable = probed.filter((candidate) => !("error" in candidate) && isSupported(candidate)) as LibphpInfo[];
+  const usable = probed.filter(
+    (candidate) => !("error" in candidate) && isSupported(candidate),
+  ) as LibphpInfo[];
   const chosen = usable.find((info) => shim !== null && isBuiltFor(shim, info)) ?? usable[0] ?? null;
   const findings = probed.map((candidate) => describeCandidate(candidate, chosen));
   if (chosen === null) {
@@ -27,7 +29,9 @@ export async function checkLibphp(
         probed.length === 0
           ? "No libphp was found"
           : `No libphp that was found is PHP ${OLDEST_PHP} to ${NEWEST_PHP}`,
-        "Install libphp-embed (Debian, Ubuntu), or set php.libphp to the path of a libphp.so",
+        php.libphp === "auto"
+          ? "Install it (Debian, Ubuntu: apt-get install libphp-embed), or set php.libphp to the path of a libphp.so"
+          : "Set php.libphp to the path of a libphp.so, or leave it out so that one is looked for",
       ),
     );
     return { findings, chosen };
@@ -58,7 +62,8 @@ export function checkShim(info: LibphpInfo, shim: ShimBuild): Finding {
 }
 
 function describeCandidate(candidate: Probed, chosen: LibphpInfo | null): Finding {
-  if ("error" in candidate) return note(`${candidate.path}: ${candidate.error}`);
+  if ("error" in candidate)
+    return note(`${candidate.path}: ${candidate.error.replace(`${candidate.path}: `, "")}`);
   const text = `${candidate.path}: ${describeLibphp(candidate)}`;
   if (candidate === chosen) return ok(`${text}, the one that is used`);
   return note(isSupported(candidate) ? text : `${text}, not supported (${OLDEST_PHP} to ${NEWEST_PHP} are)`);

@@ -1,4 +1,5 @@
 import { PhprunError } from "../../errors.ts";
+import { describeIni } from "../../php/describe-ini.ts";
 import type { PhpReport } from "../../php/report.ts";
 import { fail, type Finding, note, ok, warn } from "./finding.ts";
 
@@ -20,11 +21,11 @@ export async function checkPhp(inspect: () => Promise<PhpReport>): Promise<Findi
 
 export function judge(report: PhpReport): Finding[] {
   const findings = [ok(`PHP ${report.version} starts, as "${report.sapi}"`)];
-  const files = [report.iniFile, ...report.iniScanned].filter((file) => file !== "");
+  const files = describeIni(report);
   findings.push(
-    files.length === 0
+    files === ""
       ? note("No php.ini is read: PHP's built-in settings are in force")
-      : ok(`Ini files: ${files.join(", ")}`),
+      : ok(`Ini files: ${files}`),
   );
   findings.push(ok(`${report.extensions.length} extensions: ${report.extensions.join(", ")}`));
   for (const message of report.startupErrors) {
