@@ -11,7 +11,8 @@ export async function withReference(): Promise<string> {
   const text = await Bun.file(readme).text();
   const start = text.indexOf(START);
   const end = text.indexOf(END);
-  if (start < 0 || end < start) throw new Error(`Cannot write the reference: README.md must hold ${START} and ${END}`);
+  if (start < 0 || end < start)
+    throw new Error(`Cannot write the reference: README.md must hold ${START} and ${END}`);
   return `${text.slice(0, start + START.length)}\n\n${configReference().trim()}\n\n${text.slice(end)}`;
 }
 

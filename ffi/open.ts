@@ -1,4 +1,13 @@
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { dlopen } from "bun:ffi";
 import { PhprunError } from "../src/errors.ts";
@@ -47,8 +56,12 @@ function inFolder(folder: string, path: string, bytes: Uint8Array): string {
     closeSync(openSync(target, "r"));
     return target;
   } catch (cause) {
-    throw new PhprunError("LIBRARY", `Cannot write ${target}: ${LIBRARY_DIR_VARIABLE} must name a writable folder`, {
-      cause,
-    });
+    throw new PhprunError(
+      "LIBRARY",
+      `Cannot write ${target}: ${LIBRARY_DIR_VARIABLE} must name a writable folder`,
+      {
+        cause,
+      },
+    );
   }
 }

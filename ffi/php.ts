@@ -28,7 +28,10 @@ export class Php {
       this.#symbols = dlopen(openable(phpShimPath), phpSymbols).symbols;
     } catch (cause) {
       if (readBuild(libphp) === null) {
-        throw new PhprunError("LIBRARY", `Cannot use ${libphp}: it is not libphp. Set php.libphp to a libphp.so, or to auto.`);
+        throw new PhprunError(
+          "LIBRARY",
+          `Cannot use ${libphp}: it is not libphp. Set php.libphp to a libphp.so, or to auto.`,
+        );
       }
       throw new PhprunError(
         "LIBPHP_API",
@@ -38,7 +41,10 @@ export class Php {
     }
     const abi = this.#symbols.phprun_php_abi();
     if (abi !== PHP_ABI) {
-      throw new PhprunError("PHP_ABI", `Cannot use ${phpShimPath}: it must have ABI ${PHP_ABI}, received ${abi}`);
+      throw new PhprunError(
+        "PHP_ABI",
+        `Cannot use ${phpShimPath}: it must have ABI ${PHP_ABI}, received ${abi}`,
+      );
     }
     this.#checkApi(libphp);
   }
@@ -68,12 +74,24 @@ export class Php {
   }
 
   /** Brings PHP up. Once per process. */
-  start(options: { ini: string; sapiName: string; poolName: string; jsonPost: boolean; logFd: number }): void {
+  start(options: {
+    ini: string;
+    sapiName: string;
+    poolName: string;
+    jsonPost: boolean;
+    logFd: number;
+  }): void {
     // In variables, so alive for the whole call.
     const ini = Buffer.from(`${options.ini}\0`);
     const sapiName = Buffer.from(`${options.sapiName}\0`);
     const poolName = Buffer.from(`${options.poolName}\0`);
-    const result = this.#symbols.phprun_php_start(ini, sapiName, poolName, options.jsonPost ? 1 : 0, options.logFd);
+    const result = this.#symbols.phprun_php_start(
+      ini,
+      sapiName,
+      poolName,
+      options.jsonPost ? 1 : 0,
+      options.logFd,
+    );
     if (result !== 0) throw new PhprunError("PHP_START", "Cannot start PHP: module start-up failed");
   }
 
@@ -81,7 +99,10 @@ export class Php {
   evaluate(code: string, maxBytes = 1 << 20): string {
     const source = Buffer.from(`${code}\0`);
     const out = new Uint8Array(maxBytes);
-    const length = check(this.#symbols.phprun_php_evaluate(source, out, out.length), "run PHP in a child of the host");
+    const length = check(
+      this.#symbols.phprun_php_evaluate(source, out, out.length),
+      "run PHP in a child of the host",
+    );
     return new TextDecoder().decode(out.slice(0, length));
   }
 

@@ -64,7 +64,10 @@ export class PoolMemory {
     const pool = symbols.phprun_pool_map(this.fd);
     const base = pool === null ? null : symbols.phprun_pool_base(pool);
     if (pool === null || base === null) {
-      throw new PhprunError("SYSTEM", "Cannot map the shared memory of a pool: not enough memory or address space");
+      throw new PhprunError(
+        "SYSTEM",
+        "Cannot map the shared memory of a pool: not enough memory or address space",
+      );
     }
     this.#pool = pool as Pointer;
     const header = new DataView(toArrayBuffer(base as Pointer, 0, 4096));
@@ -156,7 +159,11 @@ export class PoolMemory {
 
   /** Where the body ring lies in `bytes`. */
   bodyAt(slot: number): number {
-    return this.#responsesAt + slot * this.responseBytes + this.#word(this.#slotField(slot, this.#layout.slotBodyAt));
+    return (
+      this.#responsesAt +
+      slot * this.responseBytes +
+      this.#word(this.#slotField(slot, this.#layout.slotBodyAt))
+    );
   }
 
   bodySize(slot: number): number {

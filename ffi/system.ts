@@ -14,7 +14,10 @@ export function openGlobal(path: string): void {
   const message = new Uint8Array(1024);
   const length = transport().symbols.phprun_open_global(file, message, message.length);
   if (length === 0) return;
-  throw new PhprunError("LIBRARY", `Cannot open ${path}: ${new TextDecoder().decode(message.slice(0, length))}`);
+  throw new PhprunError(
+    "LIBRARY",
+    `Cannot open ${path}: ${new TextDecoder().decode(message.slice(0, length))}`,
+  );
 }
 
 /** Raises the limit of open files as far as the system allows. Returns what it is then. */

@@ -52,7 +52,9 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
         log,
         onFailed: () => {
           if (++failedPools < config.pools.length) return;
-          failure.reject(new PhprunError("POOLS_FAILED", "Cannot go on: every pool has been given up, see the log"));
+          failure.reject(
+            new PhprunError("POOLS_FAILED", "Cannot go on: every pool has been given up, see the log"),
+          );
         },
       }),
   );
@@ -62,7 +64,9 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
   const front = new Front({
     config,
     router: new Router(config.php, { serveFiles: config.static.enabled }),
-    files: new StaticFiles(config.static, { refuse: (status, headers) => pages.respond(status, { accept: null }, headers) }),
+    files: new StaticFiles(config.static, {
+      refuse: (status, headers) => pages.respond(status, { accept: null }, headers),
+    }),
     pages,
     patterns: new PoolPatterns(config.pools),
     pools,
@@ -136,7 +140,9 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
       : async (...request) => closingAfter(await front.handle(...request));
   const app = new Elysia()
     .onError(({ error }) => front.failed(error))
-    .all("/*", ({ request, server }) => handle(request, server as Server<unknown>, entrance), { parse: "none" });
+    .all("/*", ({ request, server }) => handle(request, server as Server<unknown>, entrance), {
+      parse: "none",
+    });
   const where =
     listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
   try {
@@ -152,7 +158,8 @@ function open(listener: Listener, config: Config, front: Front): Elysia {
       error: (error: unknown) => front.failed(error),
     } as Parameters<typeof app.listen>[0]);
     // With port 0 it is known only now; no request can have come in between.
-    if (listener.kind === "tcp") entrance = { clients: clientsOf(app.server?.port ?? listener.port), serverAddr };
+    if (listener.kind === "tcp")
+      entrance = { clients: clientsOf(app.server?.port ?? listener.port), serverAddr };
   } catch (cause) {
     const place = listener.kind === "tcp" ? `${listener.host}:${listener.port}` : listener.path;
     throw new PhprunError("LISTEN", `Cannot listen on ${place}: ${listenReason(cause)}`, { cause });
@@ -168,7 +175,8 @@ function closingAfter(response: Response): Response {
 
 function listenReason(cause: unknown): string {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  if (code === "EADDRINUSE") return "the address is in use. Stop what uses it, or choose another with --port.";
+  if (code === "EADDRINUSE")
+    return "the address is in use. Stop what uses it, or choose another with --port.";
   if (code === "EACCES") return "not permitted. Ports below 1024 need root or CAP_NET_BIND_SERVICE.";
   return cause instanceof Error ? cause.message : String(cause);
 }

@@ -266,7 +266,10 @@ export class CapturedLog {
 const running = new Set<Server>();
 const startedInTest = new Set<Server>();
 process.on("exit", () => {
-  for (const server of running) server.killTree();
+  for (const server of running) {
+    server.killTree();
+    rmSync(server.folder, { recursive: true, force: true });
+  }
 });
 
 /** A test that prints what its servers logged when it fails. */

@@ -3,9 +3,10 @@
  * them in every worker; what was there before, and what the host opens later, is none of a worker's business.
  */
 #define _GNU_SOURCE
-#include "shim.h"
+#include "descriptors.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ static void for_each_open(void (*visit)(int fd))
     }
     for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
         const int fd = atoi(entry->d_name);
-        if (fd > 2 && fd < HIGHEST && fd != dirfd(folder)) {
+        if (fd > 2 && fd != dirfd(folder)) {
             visit(fd);
         }
     }
@@ -33,12 +34,14 @@ static void for_each_open(void (*visit)(int fd))
 
 static void note_before(int fd)
 {
-    before[fd] = 1;
+    if (fd < HIGHEST) {
+        before[fd] = 1;
+    }
 }
 
 static void note_new(int fd)
 {
-    if (!before[fd] && kept_count < MOST_KEPT) {
+    if (fd < HIGHEST && !before[fd] && kept_count < MOST_KEPT) {
         kept[kept_count++] = fd;
     }
 }
@@ -58,38 +61,45 @@ static int compare(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
-static void close_from_to(unsigned int first, unsigned int last)
+static int keep[MOST_KEPT + 8];
+static size_t keep_count;
+
+static void close_unless_kept(int fd)
 {
-    if (first <= last && close_range(first, last, 0) != 0) {
-        /* A kernel before 5.9, or a sandbox that does not know the call. */
-        const unsigned int end = last < HIGHEST ? last : (unsigned int)sysconf(_SC_OPEN_MAX) - 1;
-        for (unsigned int fd = first; fd <= end; fd++) {
-            close((int)fd);
+    if (bsearch(&fd, keep, keep_count, sizeof keep[0], compare) == NULL) {
+        close(fd);
+    }
+}
+
+/* Closes what lies between the kept ones. False when the kernel cannot (before 5.9, or in a sandbox). */
+static bool close_gaps(void)
+{
+    unsigned int first = 3;
+    for (size_t i = 0; i < keep_count; i++) {
+        const unsigned int fd = (unsigned int)keep[i];
+        if (fd > first && close_range(first, fd - 1, 0) != 0) {
+            return false;
+        }
+        if (fd >= first) {
+            first = fd + 1;
         }
     }
+    return close_range(first, ~0u, 0) == 0;
 }
 
 void descriptors_close_others(const int *also, size_t count)
 {
-    int keep[MOST_KEPT + 8];
-    size_t total = 0;
-    while (total < kept_count) {
-        keep[total] = kept[total];
-        total++;
+    keep_count = 0;
+    while (keep_count < kept_count) {
+        keep[keep_count] = kept[keep_count];
+        keep_count++;
     }
-    for (size_t i = 0; i < count && total < sizeof keep / sizeof keep[0]; i++) {
-        keep[total++] = also[i];
+    for (size_t i = 0; i < count && keep_count < sizeof keep / sizeof keep[0]; i++) {
+        keep[keep_count++] = also[i];
     }
-    qsort(keep, total, sizeof keep[0], compare);
-    unsigned int first = 3;
-    for (size_t i = 0; i < total; i++) {
-        const unsigned int fd = (unsigned int)keep[i];
-        if (fd >= first) {
-            if (fd > first) {
-                close_from_to(first, fd - 1);
-            }
-            first = fd + 1;
-        }
+    qsort(keep, keep_count, sizeof keep[0], compare);
+    if (!close_gaps()) {
+        /* Not every number up to the limit: that may be a thousand million. */
+        for_each_open(close_unless_kept);
     }
-    close_from_to(first, ~0u);
 }

@@ -108,6 +108,7 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
     static struct worker worker;
     worker = (struct worker){.pool = host->pool, .number = number, .spool_fd = host->spool_fd};
     become_child(parent);
+    heaps_let_go();
     const int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
     descriptors_close_others(kept, sizeof kept / sizeof kept[0]);
     host->pool->wake_fd = host->wake_fd;
@@ -315,24 +316,35 @@ int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, in
 
 int32_t phprun_php_evaluate(const char *code, char *out, uint32_t cap)
 {
+    /* `code` is in JavaScript's memory, which is not ours to keep. */
+    char *copy = strdup(code);
     int pipe_fds[2];
-    if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
+    if (copy == NULL || pipe2(pipe_fds, O_CLOEXEC) != 0) {
+        free(copy);
         return -errno;
     }
     const pid_t parent = getpid();
     const pid_t pid = fork();
     if (pid < 0) {
+        free(copy);
         return -errno;
     }
     if (pid == 0) {
         become_child(parent);
-        evaluate_to(code, pipe_fds[1]);
+        evaluate_to(copy, pipe_fds[1]);
     }
+    free(copy);
     close(pipe_fds[1]);
     uint32_t length = 0;
-    ssize_t got;
-    while ((got = read(pipe_fds[0], out + length, cap - length)) > 0 || (got < 0 && errno == EINTR)) {
-        length += got > 0 ? (uint32_t)got : 0;
+    char beyond[4096]; /* what does not fit is read all the same, or the child could not write it */
+    for (;;) {
+        const bool full = length == cap;
+        const ssize_t got =
+            read(pipe_fds[0], full ? beyond : out + length, full ? sizeof beyond : cap - length);
+        if (got == 0 || (got < 0 && errno != EINTR)) {
+            break;
+        }
+        length += !full && got > 0 ? (uint32_t)got : 0;
     }
     close(pipe_fds[0]);
     int status = 0;

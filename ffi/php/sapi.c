@@ -148,6 +148,7 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     sapi_startup(&phprun_sapi);
     /* Behind sapi_startup(), which clears it. */
     phprun_sapi.ini_entries = strdup(ini_entries);
+    heaps_note();
     descriptors_before_php();
     if (phprun_sapi.startup(&phprun_sapi) != SUCCESS) {
         return -EIO;

@@ -2,6 +2,7 @@
 #ifndef PHPRUN_SHIM_H
 #define PHPRUN_SHIM_H
 
+#include "descriptors.h"
 #include "php.h"
 
 #include <main/php.h>
@@ -84,14 +85,12 @@ void log_message(const char *message, int syslog_type);
 /* host.c: what a host does first: it stands apart from the terminal and from the programs that scripts start. */
 void become_host(void);
 
-/* descriptors.c */
-void descriptors_before_php(void);
-void descriptors_after_php(void);
-/* Closes every descriptor but 0–2, those PHP opened while it started, and `also`. */
-void descriptors_close_others(const int *also, size_t count);
-
 /* evaluate.c: evaluates `code`, writes the string it returns to `fd`, ends the process. */
 ZEND_NORETURN void evaluate_to(const char *code, int fd);
+
+/* heaps.c: notes Bun's heaps (before PHP has reserved anything), and gives their pages up in a worker. */
+void heaps_note(void);
+void heaps_let_go(void);
 
 /* worker.c: never returns. */
 ZEND_NORETURN void worker_main(struct worker *worker);

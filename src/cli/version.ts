@@ -6,7 +6,13 @@ export const version = defineCommand({
   meta: { name: "version", description: "Show the version" },
   args: { json: { type: "boolean", description: "As JSON" } },
   run({ args }) {
-    const facts = { phprun: VERSION, commit: COMMIT, bun: Bun.version, platform: process.platform, arch: process.arch };
+    const facts = {
+      phprun: VERSION,
+      commit: COMMIT,
+      bun: Bun.version,
+      platform: process.platform,
+      arch: process.arch,
+    };
     print(
       args.json
         ? `${JSON.stringify(facts)}\n`

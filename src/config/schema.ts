@@ -38,9 +38,12 @@ const server = section("Where phprun listens and how it treats clients.", {
     }),
     { default: [], "x-default": "`host` and `port`" },
   ),
-  client_max_body_size: size("Largest request body; a larger one gets 413. 0 takes the most there is, 64 GiB.", {
-    default: "32MiB",
-  }),
+  client_max_body_size: size(
+    "Largest request body; a larger one gets 413. 0 takes the most there is, 64 GiB.",
+    {
+      default: "32MiB",
+    },
+  ),
   trusted_proxies: list(
     "Addresses or CIDR blocks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed. Anyone else's are ignored.",
     Type.String({ "x-expects": "an IP address or a CIDR block" }),

@@ -44,13 +44,20 @@ export class Clients {
     const address = plain(peer.address ?? "");
     if (!isForwarded(headers) || !(peer.address === null || this.#isTrusted(address))) {
       const serverPort = this.#listenPort || direct.port || "80";
-      return { remoteAddr: address, remotePort: portText(peer.port), https: false, authority: direct, serverPort };
+      return {
+        remoteAddr: address,
+        remotePort: portText(peer.port),
+        https: false,
+        authority: direct,
+        serverPort,
+      };
     }
     return this.#forwarded(address, headers, direct);
   }
 
   #forwarded(address: string, headers: RequestHeaders, direct: Authority): Client | undefined {
-    const hops = headers["forwarded"] === undefined ? fromXForwarded(headers) : fromForwarded(headers["forwarded"]);
+    const hops =
+      headers["forwarded"] === undefined ? fromXForwarded(headers) : fromForwarded(headers["forwarded"]);
     // From the nearest hop outwards, up to the first that is not one of ours.
     let client = { address, port: "" };
     for (let i = hops.addresses.length - 1; i >= 0; i--) {
@@ -121,7 +128,10 @@ function fromForwarded(header: string): Hops {
     for (const pair of element.split(";")) {
       const equals = pair.indexOf("=");
       const name = pair.slice(0, equals).trim().toLowerCase();
-      const value = pair.slice(equals + 1).trim().replace(/^"(.*)"$/, "$1");
+      const value = pair
+        .slice(equals + 1)
+        .trim()
+        .replace(/^"(.*)"$/, "$1");
       if (name === "for") addresses.push(value);
       else if (name === "proto") scheme = value.toLowerCase();
       else if (name === "host") host = value;

@@ -72,13 +72,7 @@ export class Exchange implements Job {
   };
   #logged = false;
 
-  constructor(
-    host: ExchangeHost,
-    pool: Pool,
-    asked: Asked,
-    block: RequestBlock,
-    body: RequestBody | null,
-  ) {
+  constructor(host: ExchangeHost, pool: Pool, asked: Asked, block: RequestBlock, body: RequestBody | null) {
     this.host = host;
     this.pool = pool;
     this.asked = asked;
@@ -122,7 +116,8 @@ export class Exchange implements Job {
     const complete = this.#ended || news.phase === Phase.responded;
     if (this.#stream !== undefined) {
       const cut = (news.outcome & Outcome.truncated) !== 0;
-      if (cut) this.host.warn(this, "the response was cut short: the script failed after part of it had been sent");
+      if (cut)
+        this.host.warn(this, "the response was cut short: the script failed after part of it had been sent");
       return this.#stream.news(news, complete, cut, this.#onRead);
     }
     if (this.settled) {
@@ -176,12 +171,14 @@ export class Exchange implements Job {
       return this.#answerError(500);
     }
     const failed = (news.outcome & Outcome.fatal) !== 0;
-    if (failed && news.used === 0 && status >= 500 && this.asked.method !== "HEAD") return this.#answerError(status);
+    if (failed && news.used === 0 && status >= 500 && this.asked.method !== "HEAD")
+      return this.#answerError(status);
 
     const head = this.#head();
     if (head === undefined) return this.#answerError(502);
     if (hasNoBody(status) || this.asked.method === "HEAD") return this.#answerBodiless(status, head);
-    if (news.used > CORK_BYTES && head.contentLength === null) return this.#answerByStream(status, head, news, true);
+    if (news.used > CORK_BYTES && head.contentLength === null)
+      return this.#answerByStream(status, head, news, true);
     const start = memory.bodyAt(slot);
     // Bun copies the bytes before it returns: the slot may be reused right after.
     const body = memory.bytes.subarray(start, start + news.used);

@@ -65,7 +65,10 @@ export class Front implements ExchangeHost {
         return this.#serveFile(incoming, route);
       case "redirect": {
         const location = target.query === "" ? route.location : `${route.location}?${target.query}`;
-        return this.#finish(incoming, new Response(null, { status: route.status, headers: { Location: location } }));
+        return this.#finish(
+          incoming,
+          new Response(null, { status: route.status, headers: { Location: location } }),
+        );
       }
       case "error":
         return this.#error(route.status, incoming);
@@ -95,17 +98,34 @@ export class Front implements ExchangeHost {
     return this.#receiveThenDispatch(incoming, client, route, pool);
   }
 
-  async #receiveThenDispatch(incoming: Incoming, client: Client, route: ScriptRoute, pool: Pool): Promise<Response> {
+  async #receiveThenDispatch(
+    incoming: Incoming,
+    client: Client,
+    route: ScriptRoute,
+    pool: Pool,
+  ): Promise<Response> {
     const { clientMaxBodyBytes, receiveTimeoutMs } = this.#parts.config.server;
     incoming.setIdleTimeout(receiveTimeoutMs);
     const length = incoming.headers["content-length"];
-    const received = await receiveBody(incoming.request, length === undefined ? null : Number(length), pool.spool, {
-      inMemory: LARGEST_INLINE_BODY,
-      most: clientMaxBodyBytes,
-    });
+    const received = await receiveBody(
+      incoming.request,
+      length === undefined ? null : Number(length),
+      pool.spool,
+      {
+        inMemory: LARGEST_INLINE_BODY,
+        most: clientMaxBodyBytes,
+      },
+    );
     if (!("error" in received)) {
       const { body } = received;
-      return await this.#dispatch(incoming, client, route, pool, body, body === null ? null : bodyBytes(body));
+      return await this.#dispatch(
+        incoming,
+        client,
+        route,
+        pool,
+        body,
+        body === null ? null : bodyBytes(body),
+      );
     }
     // What is left of the body is not read, so the connection cannot be used again.
     incoming.setIdleTimeout(this.idleTimeoutMs);
@@ -192,7 +212,12 @@ export class Front implements ExchangeHost {
   // ---- what an exchange asks of us -------------------------------------------------------------
 
   refuse(exchange: Exchange, status: number, headers: Record<string, string> = {}): Response {
-    return this.#page(status, exchange.asked.request.headers.get("accept"), exchange.asked.requestId, headers);
+    return this.#page(
+      status,
+      exchange.asked.request.headers.get("accept"),
+      exchange.asked.requestId,
+      headers,
+    );
   }
 
   done(exchange: Exchange, status: number, bytes: number): void {
@@ -232,7 +257,12 @@ export class Front implements ExchangeHost {
     return this.#finish(incoming, response);
   }
 
-  #page(status: number, accept: string | null, requestId: string | null, headers: Record<string, string>): Response {
+  #page(
+    status: number,
+    accept: string | null,
+    requestId: string | null,
+    headers: Record<string, string>,
+  ): Response {
     const ours = { ...headers };
     if (requestId !== null) ours["X-Request-Id"] = requestId;
     if (this.serverHeader !== null) ours["Server"] = this.serverHeader;

@@ -5,7 +5,8 @@ export type RequestBody =
   | { readonly kind: "memory"; readonly bytes: Uint8Array }
   | { readonly kind: "spooled"; readonly region: SpoolRegion; given: boolean };
 
-export type Received = { body: RequestBody | null } | { error: "too-large" | "aborted" | "spool" ; cause?: unknown };
+export type Received =
+  { body: RequestBody | null } | { error: "too-large" | "aborted" | "spool"; cause?: unknown };
 
 /**
  * Receives a whole body before a worker is taken, so that a slow upload never holds one. Up to `inMemory` bytes

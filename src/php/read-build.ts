@@ -9,7 +9,9 @@ import type { LibphpInfo, ShimBuild } from "./libphp-info.ts";
 export function readBuild(path: string): Omit<LibphpInfo, "path"> | null {
   const bytes = readFileSync(path);
   const id = buildId(bytes);
-  const version = /^X-Powered-By: PHP\/(\d+\.\d+\.\d+[\x21-\x7e]*)$/.exec(stringAt(bytes, "\0X-Powered-By: PHP/"));
+  const version = /^X-Powered-By: PHP\/(\d+\.\d+\.\d+[\x21-\x7e]*)$/.exec(
+    stringAt(bytes, "\0X-Powered-By: PHP/"),
+  );
   return id === null || version?.[1] === undefined ? null : { version: version[1], ...id };
 }
 

@@ -59,7 +59,10 @@ function fits(shim: ShimBuild, path: string): boolean {
 /** Words, numbers and expressions of E_ constants stand as they are; everything else is quoted and means itself. */
 function iniLines(ini: Readonly<Record<string, string>>): string {
   return Object.entries(ini)
-    .map(([name, value]) => `${name}=${/^[\w.-]+$|^[ ()~!]*E_[\w &|^~!()]*$/.test(value) ? value : quoteIni(value)}\n`)
+    .map(
+      ([name, value]) =>
+        `${name}=${/^[\w.-]+$|^[ ()~!]*E_[\w &|^~!()]*$/.test(value) ? value : quoteIni(value)}\n`,
+    )
     .join("");
 }
 

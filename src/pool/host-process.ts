@@ -2,7 +2,13 @@ import { closeSync } from "node:fs";
 import { socketPair } from "../../ffi/system.ts";
 import { connectFd } from "./connect-fd.ts";
 import { selfCommand } from "../self.ts";
-import { type HostEvent, HOST_OPTIONS_VARIABLE, type HostOptions, HostEventReader, encodeCommand } from "./messages.ts";
+import {
+  type HostEvent,
+  HOST_OPTIONS_VARIABLE,
+  type HostOptions,
+  HostEventReader,
+  encodeCommand,
+} from "./messages.ts";
 
 export interface HostHandlers {
   event(event: HostEvent): void;
@@ -105,7 +111,10 @@ export class HostProcess {
 
 const LONGEST_LINE = 16 * 1024;
 
-async function forEachLine(stream: ReadableStream<Uint8Array>, handle: (line: string) => void): Promise<void> {
+async function forEachLine(
+  stream: ReadableStream<Uint8Array>,
+  handle: (line: string) => void,
+): Promise<void> {
   const decoder = new TextDecoder();
   let rest = "";
   for await (const bytes of stream) {

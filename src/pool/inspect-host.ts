@@ -32,7 +32,12 @@ export async function inspectHost(config: Config, pool: PoolConfig): Promise<Php
         else reject(new PhprunError(event.result.code, [event.result.message, ...complaints].join("\n")));
       },
       gone: (code, signal) =>
-        reject(new PhprunError("PHP_START", [`Cannot start PHP: ${signal ?? `exit code ${code}`}`, ...complaints].join("\n"))),
+        reject(
+          new PhprunError(
+            "PHP_START",
+            [`Cannot start PHP: ${signal ?? `exit code ${code}`}`, ...complaints].join("\n"),
+          ),
+        ),
     },
   );
   try {

@@ -271,7 +271,9 @@ export class Pool {
     // A rejection before anybody waits for it is not unhandled.
     promise.catch(() => undefined);
     const timer = setTimeout(() => {
-      reject(new PhprunError("HOST_START", `Cannot start PHP: no answer from it within ${HOST_START_MS / 1000} s`));
+      reject(
+        new PhprunError("HOST_START", `Cannot start PHP: no answer from it within ${HOST_START_MS / 1000} s`),
+      );
       this.#host?.kill();
     }, HOST_START_MS);
     const generation = ++this.#generation;
@@ -290,7 +292,12 @@ export class Pool {
         {
           line: (text) => this.#stderrLine(text),
           gone: (code, signal) => {
-            reject(new PhprunError("HOST_START", `Cannot start PHP: its host ended with ${signal ?? `exit code ${code}`}`));
+            reject(
+              new PhprunError(
+                "HOST_START",
+                `Cannot start PHP: its host ended with ${signal ?? `exit code ${code}`}`,
+              ),
+            );
             if (generation === this.#generation) this.#hostGone(code, signal);
           },
           event: (event) => {
@@ -327,7 +334,8 @@ export class Pool {
     clearTimeout(this.#respawnTimer);
     if (!this.#hostReady || (this.#stopping && this.#inFlight === 0)) return;
     const nowMs = performance.now();
-    for (const worker of this.workers.takeDue(nowMs)) this.#host?.send(Command.spawn, worker.number, this.#generation);
+    for (const worker of this.workers.takeDue(nowMs))
+      this.#host?.send(Command.spawn, worker.number, this.#generation);
     const nextMs = this.workers.nextDueMs();
     if (Number.isFinite(nextMs)) this.#respawnTimer = setTimeout(() => this.#topUp(), nextMs - nowMs + 1);
   }
@@ -385,7 +393,9 @@ export class Pool {
     // Before it was ready, who started it hears of it.
     if (!this.#hostReady || this.#ended) return;
     this.#hostReady = false;
-    this.#log.error(`host ended with ${signal ?? `exit code ${code}`}; starting another`, { gen: this.#generation });
+    this.#log.error(`host ended with ${signal ?? `exit code ${code}`}; starting another`, {
+      gen: this.#generation,
+    });
     this.#buryAll();
     if (performance.now() - this.#hostReadyAtMs > HOST_STEADY_MS) this.#hostFailures = 0;
     // When we are stopping, for what still waits.
@@ -428,7 +438,8 @@ export class Pool {
     if (this.#failed) return;
     this.#failed = true;
     this.#log.error(`the pool is given up: ${why}. Requests to it get 503 until phprun is started again.`);
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) next.job.refused("pool-failed");
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift())
+      next.job.refused("pool-failed");
     for (const [slot, running] of this.#running.entries()) {
       if (running === undefined || this.memory.phase(slot) !== Phase.queued) continue;
       if (!running.job.settled) running.job.refused("pool-failed");

@@ -74,6 +74,10 @@ function openAndUnlink(folder: string): number {
     return fd;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new PhprunError("SPOOL", `Cannot make the spool file in ${folder}: ${reason}. Set server.spool_dir.`, { cause });
+    throw new PhprunError(
+      "SPOOL",
+      `Cannot make the spool file in ${folder}: ${reason}. Set server.spool_dir.`,
+      { cause },
+    );
   }
 }

@@ -111,7 +111,10 @@ export class Workers {
   }
 
   #noteFailedStart(worker: Worker, nowMs: number): void {
-    const wait = Math.min(BACKOFF_LIMIT_MS, BACKOFF_FIRST_MS * 2 ** Math.floor(this.#failedStarts / this.all.length));
+    const wait = Math.min(
+      BACKOFF_LIMIT_MS,
+      BACKOFF_FIRST_MS * 2 ** Math.floor(this.#failedStarts / this.all.length),
+    );
     this.#failedStarts++;
     worker.state = "absent";
     worker.notBeforeMs = nowMs + wait;

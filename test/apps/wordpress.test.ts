@@ -5,7 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { eventually, type Server, start, targets, test, within } from "../harness.ts";
@@ -27,7 +27,7 @@ const PIXEL = Buffer.from(
   "base64",
 );
 
-// The newest way to run phprun is enough here: what differs between the two is the contract's business.
+// One of the two ways to run phprun is enough here: that they do the same is the contract's business.
 const target = targets.at(-1) ?? "source";
 
 describe(missing === undefined ? "WordPress" : `WordPress (skipped: ${missing})`, () => {
@@ -82,7 +82,8 @@ describe(missing === undefined ? "WordPress" : `WordPress (skipped: ${missing})`
   check("wp-json describes the site", async (browser) => {
     const index = await browser.get("/wp-json/");
     expect(index.headers.get("content-type")).toStartWith("application/json");
-    expect(await index.json()).toMatchObject({ name: "phprun's blog" });
+    const { name } = (await index.json()) as { name: string };
+    expect(name).toBe("A blog on phprun");
   });
 
   check("logging in opens the dashboard, with a wrong password it does not", async (browser) => {
@@ -120,9 +121,12 @@ describe(missing === undefined ? "WordPress" : `WordPress (skipped: ${missing})`
 
 /** Remembers cookies, follows no redirect. */
 class Browser {
+  readonly #origin: string;
   readonly #cookies = new Map<string, string>();
 
-  constructor(private readonly origin: string) {}
+  constructor(origin: string) {
+    this.#origin = origin;
+  }
 
   async get(path: string): Promise<Response> {
     return await this.#fetch(path);
@@ -141,7 +145,7 @@ class Browser {
 
   async #fetch(path: string, init: RequestInit = {}): Promise<Response> {
     const cookie = [...this.#cookies].map(([name, value]) => `${name}=${value}`).join("; ");
-    const response = await fetch(new URL(path, this.origin), {
+    const response = await fetch(new URL(path, this.#origin), {
       ...init,
       redirect: "manual",
       headers: cookie === "" ? {} : { cookie },
@@ -156,7 +160,7 @@ class Browser {
 
 async function install(server: Server): Promise<void> {
   const answers = new URLSearchParams({
-    weblog_title: "phprun's blog",
+    weblog_title: "A blog on phprun",
     user_name: "admin",
     admin_password: PASSWORD,
     admin_password2: PASSWORD,
@@ -209,10 +213,12 @@ require_once ABSPATH . 'wp-settings.php';
 
 /** A MariaDB server in a temporary folder, reachable through a unix socket alone. */
 class Database {
+  readonly folder: string;
   readonly socket: string;
   #process: Bun.Subprocess | undefined;
 
-  private constructor(readonly folder: string) {
+  private constructor(folder: string) {
+    this.folder = folder;
     this.socket = join(folder, "db.sock");
   }
 
@@ -243,7 +249,9 @@ class Database {
     const log = join(this.folder, "db.log");
     const init = join(this.folder, "init.sql");
     writeFileSync(init, "CREATE DATABASE IF NOT EXISTS wordpress;\n");
-    const place = ["--no-defaults", `--datadir=${data}`, `--user=${userInfo().username}`];
+    // It refuses to run as root unless told to.
+    const user = process.getuid?.() === 0 ? ["--user=root"] : [];
+    const place = ["--no-defaults", `--datadir=${data}`, ...user];
     const made = Bun.spawnSync([
       "mariadb-install-db",
       ...place,
@@ -255,7 +263,14 @@ class Database {
     // Nothing here has to survive a power cut.
     const careless = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--innodb-fast-shutdown=2"];
     const running = Bun.spawn(
-      ["mariadbd", ...place, `--socket=${this.socket}`, "--skip-networking", `--init-file=${init}`, ...careless],
+      [
+        "mariadbd",
+        ...place,
+        `--socket=${this.socket}`,
+        "--skip-networking",
+        `--init-file=${init}`,
+        ...careless,
+      ],
       { stdio: ["ignore", Bun.file(log), Bun.file(log)] },
     );
     this.#process = running;

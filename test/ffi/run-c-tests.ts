@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
 /**
- * Compiles and runs the stand-alone C tests of the transport, test/ffi/*.c, each a program with its own main():
+ * Compiles and runs the stand-alone C tests of what needs no PHP, test/ffi/*.c, each a program with its own main():
  *
  *   bun test/ffi/run-c-tests.ts [--sanitize=address|thread] [NAME…]
  *
@@ -27,8 +27,8 @@ export function cTests(): string[] {
 /** Compiles one test together with the transport and runs it; what it prints goes to our own output. */
 export async function runCTest(name: string, sanitize?: Sanitizer): Promise<CTestResult> {
   const program = join(root, "build", `test${sanitize === undefined ? "" : `-${sanitize}`}`, name);
-  const transport = globSync("ffi/transport/*.c", { cwd: root }).map((file) => join(root, file));
-  const files = [join(root, `test/ffi/${name}.c`), ...transport.sort()];
+  const withoutPhp = globSync(["ffi/transport/*.c", "ffi/php/descriptors.c"], { cwd: root });
+  const files = [`test/ffi/${name}.c`, ...withoutPhp.sort()].map((file) => join(root, file));
   await compile(program, files, ["-DPHPRUN_TEST_POINTS", ...alsoSanitized(sanitize)], { sanitize });
   const test = Bun.spawn([...withoutRandomLayout(sanitize), program], {
     cwd: root,

@@ -1,0 +1,92 @@
+import { expect, test } from "bun:test";
+import type { Pointer } from "bun:ffi";
+import { closeSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+import { LAYOUT } from "../../ffi/layout.ts";
+import type { transportSymbols } from "../../ffi/symbols.ts";
+import { transport } from "../../ffi/transport.ts";
+import { readBuild } from "../../src/php/read-build.ts";
+import { libphpCandidates } from "../../src/php/locate.ts";
+
+test("every function of the transport library can be called as symbols.ts says", () => {
+  const { symbols } = transport();
+  const fd = symbols.phprun_pool_create(2, 1, 4096, 4096);
+  expect(fd).toBeGreaterThan(0);
+  const pool = symbols.phprun_pool_map(fd) as Pointer;
+  const scratch = openSync("/tmp", 0o20200002, 0o600); // O_TMPFILE | O_RDWR
+  writeSync(scratch, "x".repeat(8192));
+  const pair = new Int32Array(2);
+  const message = Buffer.alloc(200);
+  const missing = Buffer.from("/nowhere/libnone.so\0");
+
+  const calls: Record<keyof typeof transportSymbols, () => unknown> = {
+    phprun_transport_abi: () => expect(symbols.phprun_transport_abi()).toBeGreaterThan(0),
+    phprun_transport_layout: () => {
+      const out = new Uint32Array(LAYOUT.length);
+      expect(symbols.phprun_transport_layout(out, out.length)).toBe(LAYOUT.length);
+    },
+    phprun_pool_create: () => expect(symbols.phprun_pool_create(0, 1, 4096, 4096)).toBe(-22),
+    phprun_pool_map: () => expect(symbols.phprun_pool_map(scratch)).toBeNull(),
+    phprun_pool_base: () => expect(symbols.phprun_pool_base(pool)).toBeTruthy(),
+    phprun_submit: () => {
+      expect(symbols.phprun_submit(pool, 0)).toBe(0);
+      expect(symbols.phprun_submit(pool, 0)).toBe(-22); // it is not free any more
+      expect(symbols.phprun_submit(pool, 2)).toBe(-22); // there are two
+    },
+    phprun_wake_one_worker: () => symbols.phprun_wake_one_worker(pool),
+    phprun_begin_drain: () => symbols.phprun_begin_drain(pool),
+    phprun_next_completed: () => expect(symbols.phprun_next_completed(pool)).toBe(-1),
+    phprun_consume: () => symbols.phprun_consume(pool, 1, 0),
+    phprun_client_gone: () => symbols.phprun_client_gone(pool, 1),
+    phprun_deadline: () => symbols.phprun_deadline(pool, 1),
+    phprun_release: () => symbols.phprun_release(pool, 1),
+    phprun_worker_retire: () => symbols.phprun_worker_retire(pool, 0),
+    phprun_worker_bury: () => expect(symbols.phprun_worker_bury(pool, 0)).toBe(-1),
+    phprun_resubmit_orphans: () => expect(symbols.phprun_resubmit_orphans(pool)).toBe(0),
+    phprun_socketpair: () => {
+      expect(symbols.phprun_socketpair(pair)).toBe(0);
+      for (const end of pair) closeSync(end);
+    },
+    phprun_punch: () => expect(symbols.phprun_punch(scratch, 0, 4096)).toBe(0),
+    phprun_raise_open_files: () => expect(symbols.phprun_raise_open_files()).toBeGreaterThan(0),
+    phprun_open_global: () => {
+      const length = symbols.phprun_open_global(missing, message, message.length);
+      expect(message.toString("utf8", 0, length)).toContain("libnone.so");
+    },
+    phprun_pool_unmap: () => symbols.phprun_pool_unmap(pool),
+  };
+  for (const call of Object.values(calls)) call();
+  closeSync(scratch);
+  closeSync(fd);
+});
+
+test("a message longer than its buffer is cut", () => {
+  const { symbols } = transport();
+  const path = Buffer.from(`/${"x".repeat(300)}.so\0`);
+  const message = Buffer.alloc(32, 0xff);
+  expect(symbols.phprun_open_global(path, message, 16)).toBe(15);
+  expect(message.subarray(15)).toEqual(Buffer.concat([Buffer.of(0), Buffer.alloc(16, 0xff)]));
+});
+
+test("every function of the PHP shim can be called as symbols.ts says", async () => {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "helpers/php-symbols.ts")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const results = JSON.parse(await child.stdout.text());
+  const build = readBuild(libphpCandidates("auto")[0] ?? "");
+  expect(results).toEqual({
+    phprun_php_abi: expect.any(Number),
+    phprun_php_built_for: [build?.zendApi, Number(build?.zts), Number(build?.debug), expect.any(Number)],
+    phprun_php_start: 0,
+    phprun_php_evaluate: {
+      short: { length: 9, text: "phprun64M" },
+      exact: { length: 100, text: "x".repeat(100) },
+      long: { length: 100, text: "x".repeat(100) },
+      longer: { length: 100, text: "x".repeat(100) },
+      exception: { length: -5, text: "" },
+      dead: { length: -5, text: "" },
+    },
+    phprun_host_run: 0,
+  });
+});
