@@ -19,7 +19,7 @@ import { agreedAnswer } from "./answers.ts";
 import { cpuSeconds, processTree } from "./processes.ts";
 import { Scratch } from "./scratch.ts";
 import { iniSources, settingsOf } from "./settings.ts";
-import { nginxWorkers, startNginxFpm } from "./stacks/nginx-fpm.ts";
+import { startNginxFpm } from "./stacks/nginx-fpm.ts";
 import { startPhprun } from "./stacks/phprun.ts";
 import type { Stack } from "./stacks/stack.ts";
 import { type Workload, workloads } from "./workloads.ts";
@@ -59,12 +59,9 @@ await ours.stop();
 
 if (values["against-fpm"]) {
   const version = settings.version.split(".").slice(0, 2).join(".");
-  const theirs = await startNginxFpm(scratch, {
-    key: "fpm-best",
-    children: 33 * nginxWorkers,
-    kept: 33,
-    php: { program: `php-fpm${version}`, ...iniSources(settings) },
-  });
+  // Plain FastCGI: a few children do all the work, which tools can watch.
+  const php = { program: `php-fpm${version}`, ...iniSources(settings) };
+  const theirs = await startNginxFpm(scratch, { key: "fpm-deployed", children: 4, kept: 0, php });
   await profile(theirs, workload, [
     { role: "nginx", pids: processTree([theirs.roots[0]!]) },
     { role: "php-fpm", pids: theirs.workers() },

@@ -63,7 +63,6 @@ export class Exchange implements Job {
   readonly #resolve: (response: Response) => void;
   #slot = -1;
   #stream: BodyStream | undefined;
-  #status = 0;
   #watched = false;
   #ended = false;
   /** The stream has read the slot's ring to its end. */
@@ -202,7 +201,6 @@ export class Exchange implements Job {
   }
 
   #answerByStream(status: number, head: ResponseHead, news: SlotNews, complete: boolean): void {
-    this.#status = status;
     const stream = new BodyStream(this.pool, this.#slot, () => {
       this.asked.onAnswered();
       this.#log(status, stream.bytes);
@@ -264,7 +262,6 @@ export class Exchange implements Job {
 
   #settle(response: Response, status: number, bytes: number): void {
     this.settled = true;
-    this.#status = status;
     this.asked.onAnswered();
     this.#resolve(response);
     this.#log(status, bytes);

@@ -79,8 +79,14 @@ const variableNames = new Map<string, string>();
 const REMEMBERED = 1024;
 const REMEMBERED_LENGTH = 64;
 const DROPPED = [
-  ...["host", "cookie", "authorization", "content-type", "content-length"], // have fields of their own
-  "proxy", // would become HTTP_PROXY, which HTTP clients take for their proxy (httpoxy, CVE-2016-5385)
+  // These have fields of their own.
+  "host",
+  "cookie",
+  "authorization",
+  "content-type",
+  "content-length",
+  // Would become HTTP_PROXY, which HTTP clients take for their proxy (httpoxy, CVE-2016-5385).
+  "proxy",
 ];
 rememberFixed();
 

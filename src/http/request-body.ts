@@ -42,7 +42,7 @@ async function receiveLarge(
   let region: SpoolRegion | undefined;
   const fail = async (error: "too-large" | "aborted" | "spool", cause?: unknown): Promise<Received> => {
     if (region !== undefined) spool.give(region);
-    await reader.cancel().catch(() => undefined);
+    await cancel(reader);
     return { error, cause };
   };
   for (;;) {
@@ -71,4 +71,13 @@ async function receiveLarge(
   }
   if (region !== undefined) return { body: { kind: "spooled", region, given: false } };
   return { body: { kind: "memory", bytes: Buffer.concat(first) } };
+}
+
+/** Of a body whose client has gone there is nothing to cancel; that is no failure of ours. */
+async function cancel(reader: { cancel(): Promise<void> }): Promise<void> {
+  try {
+    await reader.cancel();
+  } catch {
+    return;
+  }
 }

@@ -115,6 +115,20 @@ test("a child that a script forks neither answers its request nor becomes a seco
   await eventually("the child has ended", () => !isAlive(second) || undefined);
 });
 
+test("a log message of any length arrives as it was written, marked with worker, request and script", async () => {
+  const from = rig.log.length;
+  // Three bytes a character, so that the seams of the records cannot all fall between two.
+  const code = "error_log(str_repeat('€', 5000)); error_log('x' . str_repeat('€', 5000)); error_log('');";
+  await rig.run(code);
+  await rig.until("all three are there", () => rig.log.length >= from + 3);
+  const records = rig.log.slice(from);
+  expect(records.map(({ text }) => text)).toEqual(["€".repeat(5000), `x${"€".repeat(5000)}`, ""]);
+  for (const record of records) {
+    expect(record).toMatchObject({ worker: 0, script: expect.stringContaining(rig.folder), level: "info" });
+    expect(record.request).toBeGreaterThan(0);
+  }
+});
+
 /** A zombie is not: nobody has waited for it, which is the script's business. */
 function isAlive(pid: number): boolean {
   try {

@@ -1,0 +1,31 @@
+import type { PoolConfig } from "../config/config.ts";
+import type { Running } from "./dispatcher.ts";
+
+/** What is due for a request that a worker runs. */
+export type Due = "nothing" | "ask-to-end" | "kill";
+
+/**
+ * The deadlines of a request: first the script is asked to end, `killAfterMs` later its worker is killed. Feed it
+ * each running request every `stepMs`; it has no clock of its own.
+ */
+export function stepDeadline(
+  running: Running,
+  limits: Pick<PoolConfig, "timeoutMs" | "killAfterMs">,
+  nowMs: number,
+  stepMs: number,
+): Due {
+  if (limits.timeoutMs === 0) return "nothing";
+  if (running.runningSinceMs === 0) running.runningSinceMs = nowMs;
+  // Time that the worker spent waiting for a slow client is not the script's.
+  else if (running.job.stalled) running.runningSinceMs += stepMs;
+  const ranMs = nowMs - running.runningSinceMs;
+  if (running.stage === "running" && ranMs > limits.timeoutMs) {
+    running.stage = "asked-to-end";
+    return "ask-to-end";
+  }
+  if (running.stage === "asked-to-end" && ranMs > limits.timeoutMs + limits.killAfterMs) {
+    running.stage = "killed";
+    return "kill";
+  }
+  return "nothing";
+}
