@@ -86,11 +86,18 @@ static void reset_signals(void)
     sigaltstack(&off, NULL);
 }
 
-/* Runs before any exit handler registered earlier (Bun's), none of which may run in a worker. */
-static void leave_at_once(int status, void *unused)
+/* glibc's own interface to thread_local destructors (C++); exit() runs them first, the last one registered first. */
+extern int __cxa_thread_atexit_impl(void (*destructor)(void *), void *object, void *dso);
+extern void *__dso_handle;
+
+/*
+ * Something in a worker has called exit(): an extension, or a library it uses. Bun's destructors and exit handlers
+ * would come next, and must not run here: their heaps are gone. With what status it was called is not known here.
+ */
+static void leave_at_once(void *unused)
 {
     (void)unused;
-    _exit(status);
+    _exit(PHPRUN_EXIT_CALLED);
 }
 
 static void become_child(pid_t parent)
@@ -99,7 +106,7 @@ static void become_child(pid_t parent)
     if (getppid() != parent) {
         _exit(0); /* the host died before the line above */
     }
-    on_exit(leave_at_once, NULL);
+    __cxa_thread_atexit_impl(leave_at_once, NULL, &__dso_handle);
     reset_signals();
 }
 

@@ -1,7 +1,8 @@
 /*
  * Log records to the front, on a channel of their own (a unix stream socket):
  *
- *   u32 length of the rest | u16 level | u16 more (1: the text goes on in the next record of this worker)
+ *   u32 length of the rest | u16 level | u16 more (1: the text goes on in the next record of this worker, which
+ *   begins with a whole character)
  *   u32 worker (PHPRUN_NONE: the host) | u32 request | u16 script length | script | text
  *
  * A record is at most 4096 bytes and goes out in one send, so records of several workers do not mix.
@@ -53,7 +54,8 @@ static void send_record(const struct record *record)
 {
     const size_t size = record->length + sizeof record->length;
     for (;;) {
-        if (send(log_fd, record, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size) {
+        /* The kernel takes so few bytes whole or not at all. */
+        if (send(log_fd, record, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
             return;
         }
         if (errno == EINTR) {
@@ -67,6 +69,16 @@ static void send_record(const struct record *record)
     if (self != NULL) {
         atomic_fetch_add(&self->pool->workers[self->number].dropped_logs, 1);
     }
+}
+
+/* Where to cut a longer UTF-8 text so that each part is one by itself; at most 3 bytes before `length`. */
+static size_t cut_at_character(const char *text, size_t length)
+{
+    size_t end = length;
+    while (end > length - 3 && ((unsigned char)text[end] & 0xc0) == 0x80) {
+        end--;
+    }
+    return ((unsigned char)text[end] & 0xc0) == 0x80 ? length : end; /* not UTF-8 anyway */
 }
 
 static void log_bytes(enum log_level level, const char *text, size_t length)
@@ -86,7 +98,7 @@ static void log_bytes(enum log_level level, const char *text, size_t length)
     memcpy(record.bytes, script, script_length);
     const size_t room = sizeof record.bytes - script_length;
     do {
-        const size_t part = length < room ? length : room;
+        const size_t part = length < room ? length : cut_at_character(text, room);
         memcpy(record.bytes + script_length, text, part);
         record.more = part < length;
         record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + script_length + part);

@@ -12,6 +12,9 @@
 /* Grows with every change of a signature or of the request block; ffi/library.ts compares it at load. */
 #define PHPRUN_PHP_ABI 1u
 
+/* Status of a worker in which an extension or a library called exit(). */
+#define PHPRUN_EXIT_CALLED 250
+
 /* phprun_slot.options */
 #define PHPRUN_REQUEST_HTTPS 1u
 

@@ -125,9 +125,14 @@ function endedCleanly(exit: Exit): boolean {
   return "code" in exit && exit.code === 0;
 }
 
+/** PHPRUN_EXIT_CALLED of ffi/php/php.h. */
+const EXIT_CALLED = 250;
+
 /** "exit code 3" or "signal 11 (SIGSEGV)". */
 export function describeExit(exit: Exit): string {
-  if ("code" in exit) return `exit code ${exit.code}`;
+  if ("code" in exit) {
+    return exit.code === EXIT_CALLED ? "something in it called exit()" : `exit code ${exit.code}`;
+  }
   const name = SIGNAL_NAMES.get(exit.signal);
   return name === undefined ? `signal ${exit.signal}` : `signal ${exit.signal} (${name})`;
 }

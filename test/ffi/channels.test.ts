@@ -67,7 +67,7 @@ const LEVELS = ["error", "warn", "info", "debug"] as const;
 const RECORD_BYTES = 4096;
 const HEAD_BYTES = 18;
 
-/** As ffi/php/log.c sends it: in records of at most 4096 bytes. */
+/** As ffi/php/log.c sends it: in records of at most 4096 bytes, cut between characters. */
 function encodeLog(record: LogRecord): Buffer[] {
   const script = Buffer.from(record.script);
   const text = Buffer.from(record.text);
@@ -75,7 +75,9 @@ function encodeLog(record: LogRecord): Buffer[] {
   const records: Buffer[] = [];
   let at = 0;
   do {
-    const part = text.subarray(at, at + room);
+    let end = Math.min(at + room, text.length);
+    while (end < text.length && ((text[end] ?? 0) & 0xc0) === 0x80) end--;
+    const part = text.subarray(at, end);
     at += part.length;
     const head = Buffer.alloc(HEAD_BYTES);
     head.writeUInt32LE(HEAD_BYTES - 4 + script.length + part.length, 0);
@@ -116,7 +118,7 @@ test("log records are read whole, however the socket cuts them", () => {
   );
 });
 
-test("a message that two records share keeps the characters at the seam", () => {
+test("a message that goes over several records keeps every character", () => {
   fc.assert(
     fc.property(fc.array(logRecord(anyText), { maxLength: 3 }), places, (records, where) => {
       expect(readLog(Buffer.concat(records.flatMap(encodeLog)), where)).toEqual(records);

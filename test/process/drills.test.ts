@@ -73,7 +73,7 @@ test("a worker that exits in the middle of a request costs its request a 502", a
   });
   expect((await get(server, "/exit.php")).status).toBe(502);
   await server.waitForLog(
-    /a worker died: exit code 3 pool=default worker=0 gen=1 pid=\d+ script=\S+exit\.php/,
+    /a worker died: something in it called exit\(\) pool=default worker=0 gen=1 pid=\d+ script=\S+exit\.php/,
   );
   await serving(server);
 });
