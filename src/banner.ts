@@ -9,6 +9,8 @@ export interface BannerParts {
   readonly urls: readonly string[];
   /** The limit of open files, as it was raised to. */
   readonly openFiles: number;
+  /** PHP runs with root's rights. */
+  readonly asRoot: boolean;
 }
 
 const BOLD = "\x1b[1m";
@@ -21,7 +23,7 @@ const OFF = "\x1b[0m";
  * The block printed at start: what runs, and every value that was derived rather than given. Coloured; whoever
  * prints it anywhere but on a terminal takes the colours out.
  */
-export function banner({ config, pools, urls, openFiles }: BannerParts): string {
+export function banner({ config, pools, urls, openFiles, asRoot }: BannerParts): string {
   const report = pools[0]?.report;
   return [
     `${BOLD}phprun ${VERSION}${OFF}`,
@@ -30,7 +32,10 @@ export function banner({ config, pools, urls, openFiles }: BannerParts): string 
     line("docroot", config.php.docroot),
     ...pools.flatMap((pool) => describePool(pool.config)),
     line("limits", describeLimits(config, openFiles)),
-    ...warnings(pools.flatMap((pool) => pool.report ?? [])),
+    ...warnings(
+      pools.flatMap((pool) => pool.report ?? []),
+      asRoot,
+    ),
     ...urls.map((url) => line("ready", `${GREEN}${url}${OFF}`)),
   ].join("\n");
 }
@@ -51,7 +56,8 @@ function describePhp(report: PhpReport): string[] {
 
 function describePool(pool: PoolConfig): string[] {
   const { min, max } = pool.workers;
-  const count = min === max ? `${max} ${max === 1 ? "worker" : "workers"}` : `${min} to ${max} workers`;
+  const fixed = `${max} ${max === 1 ? "worker" : "workers"}`;
+  const count = min === max ? fixed : `${fixed} (all of ${min} to ${max}: they do not come and go yet)`;
   const limits = [
     pool.timeoutMs === 0
       ? "no timeout"
@@ -74,8 +80,10 @@ function describeLimits({ server }: Config, openFiles: number): string {
 }
 
 /** What a person should look into, though it does not keep the server from serving. */
-function warnings(reports: readonly PhpReport[]): string[] {
+function warnings(reports: readonly PhpReport[], asRoot: boolean): string[] {
   const found = new Set<string>();
+  if (asRoot)
+    found.add("PHP runs as root. Start phprun as the user that owns the application.");
   for (const report of reports) {
     if (!report.opcache)
       found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);

@@ -119,7 +119,7 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
   const urls = listening.map(({ app, listener }) => urlOf(listener, app.server));
   return {
     urls,
-    banner: banner({ config, pools, urls, openFiles }),
+    banner: banner({ config, pools, urls, openFiles, asRoot: process.getuid?.() === 0 }),
     stop: () => (closing ??= close(false)),
     stopNow: () => close(true),
     reopenLogs: () => {

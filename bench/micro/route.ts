@@ -19,6 +19,7 @@ const router = new Router({
   symlinks: "inside",
   ini: {},
   env: {},
+  clearEnv: false,
   sapiName: "phprun",
   jsonPost: false,
 });

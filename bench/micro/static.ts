@@ -29,6 +29,7 @@ const router = new Router({
   symlinks: "inside",
   ini: {},
   env: {},
+  clearEnv: false,
   sapiName: "phprun",
   jsonPost: false,
 });

@@ -131,7 +131,10 @@ void register_server_variables(zval *array)
         SET_LITERAL(server, "HTTPS", "on");
     }
     SET_LITERAL(server, "GATEWAY_INTERFACE", "CGI/1.1");
-    SET_LITERAL(server, "SERVER_SOFTWARE", "phprun");
+    /* php.env may say otherwise, for applications that look for a server they know. */
+    if (!zend_hash_str_exists(server, ZEND_STRL("SERVER_SOFTWARE"))) {
+        SET_LITERAL(server, "SERVER_SOFTWARE", "phprun");
+    }
     /* php-cgi builds refuse to run without it, and applications have come to look for it. */
     SET_LITERAL(server, "REDIRECT_STATUS", "200");
     SET_LITERAL(server, "PHPRUN_POOL", phprun_pool_name);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -78,6 +79,23 @@ int32_t phprun_transport_layout(uint32_t *out, uint32_t count)
     return (int32_t)known;
 }
 
+static bool fill(int fd, const struct phprun_header *header)
+{
+    if (ftruncate(fd, (off_t)header->total_bytes) != 0 ||
+        pwrite(fd, header, sizeof *header, 0) != (ssize_t)sizeof *header) {
+        return false;
+    }
+    const uint32_t none = PHPRUN_NONE;
+    for (uint32_t worker = 0; worker < header->worker_count; worker++) {
+        const size_t record = header->workers_at + worker * sizeof(struct phprun_worker);
+        if (pwrite(fd, &none, sizeof none, (off_t)(record + offsetof(struct phprun_worker, slot))) != sizeof none) {
+            return false;
+        }
+    }
+    /* A worker must not be able to shrink the memory under the front's feet. */
+    return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+}
+
 int32_t phprun_pool_create(uint32_t slots, uint32_t workers, uint32_t request_bytes, uint32_t response_bytes)
 {
     if (slots == 0 || slots > PHPRUN_MAX_SLOTS || workers == 0 || workers > PHPRUN_MAX_WORKERS ||
@@ -103,19 +121,10 @@ int32_t phprun_pool_create(uint32_t slots, uint32_t workers, uint32_t request_by
     if (fd < 0) {
         return -errno;
     }
-    if (ftruncate(fd, (off_t)header.total_bytes) != 0 ||
-        pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header) {
+    if (!fill(fd, &header)) {
         int error = errno;
         close(fd);
         return -error;
-    }
-    /* A worker must not be able to shrink the memory under the front's feet. */
-    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    for (uint32_t worker = 0; worker < workers; worker++) {
-        const uint32_t none = PHPRUN_NONE;
-        pwrite(fd, &none, sizeof none,
-               (off_t)(header.workers_at + worker * sizeof(struct phprun_worker) +
-                       offsetof(struct phprun_worker, slot)));
     }
     return fd;
 }

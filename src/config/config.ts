@@ -46,6 +46,8 @@ export interface PhpConfig {
   /** Overrides for php.ini, as strings. */
   readonly ini: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
+  /** Hide the environment phprun was started in from scripts. */
+  readonly clearEnv: boolean;
   /** What php_sapi_name() says: "phprun", or "fpm-fcgi" for code that insists. */
   readonly sapiName: "phprun" | "fpm-fcgi";
   /** Parse JSON request bodies into $_POST. */

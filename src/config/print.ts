@@ -39,6 +39,7 @@ export function toTree(config: Config): Printed {
       symlinks: typeof php.symlinks === "string" ? php.symlinks : [...php.symlinks],
       ini: { ...php.ini },
       env: { ...php.env },
+      clear_env: php.clearEnv,
       sapi_name: php.sapiName,
       json_post: php.jsonPost,
     },

@@ -137,6 +137,10 @@ const php = section("What is served, and the PHP that runs it.", {
     INI_NAMES,
   ),
   env: textMap("env", "Environment variables for PHP (`getenv()`, `$_SERVER`).", ENV_NAMES),
+  clear_env: flag(
+    "Hide the environment phprun was started in from scripts, as php-fpm does; what `env` sets stays.",
+    { default: false },
+  ),
   sapi_name: choice(
     "What `php_sapi_name()` says; `fpm-fcgi` is for code that insists on it.",
     ["phprun", "fpm-fcgi"],

@@ -41,6 +41,7 @@ export function settle(
       symlinks: php.symlinks,
       ini: iniText(php.ini),
       env: envText(php.env),
+      clearEnv: php.clear_env,
       sapiName: php.sapi_name,
       jsonPost: php.json_post,
     },

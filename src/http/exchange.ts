@@ -34,6 +34,8 @@ export interface ExchangeHost {
   /** The exchange is over, as far as the client is concerned. */
   done(exchange: Exchange, status: number, bytes: number): void;
   warn(exchange: Exchange, message: string, fields?: Record<string, string | number>): void;
+  /** No worker for this one. Under overload that happens thousands of times a second. */
+  shed(exchange: Exchange, why: Refusal): void;
 }
 
 /**
@@ -145,7 +147,7 @@ export class Exchange implements Job {
   refused(why: Refusal): void {
     this.#giveBody();
     const status = 503;
-    this.host.warn(this, `no worker for the request: ${why}`);
+    this.host.shed(this, why);
     this.#settle(this.host.refuse(this, status, { "Retry-After": RETRY_AFTER_SECONDS }), status, 0);
   }
 

@@ -2,6 +2,8 @@ import type { Server } from "bun";
 import type { Config } from "../config/config.ts";
 import type { AccessLog } from "../log/access.ts";
 import type { Log } from "../log/log.ts";
+import { Floods, OnceEach } from "../log/notices.ts";
+import type { Refusal } from "../pool/job.ts";
 import type { Pool } from "../pool/pool.ts";
 import { decodePath, maxTargetBytes } from "../route/path.ts";
 import type { PoolPatterns } from "../route/pool-patterns.ts";
@@ -39,9 +41,13 @@ export class Front implements ExchangeHost {
   readonly idleTimeoutMs: number;
   readonly #parts: FrontParts;
   readonly #documentRoot: string;
+  readonly #notices: OnceEach;
+  readonly #floods: Floods;
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
+    this.#notices = new OnceEach(parts.log);
+    this.#floods = new Floods(parts.log);
     this.sendTimeoutMs = parts.config.server.sendTimeoutMs;
     this.serverHeader = parts.config.server.serverHeader;
     // 0 keeps no connection; then it is the time for sending the request that counts.
@@ -71,6 +77,11 @@ export class Front implements ExchangeHost {
         );
       }
       case "error":
+        if (route.remedy !== undefined) {
+          this.#notices.warn(`refused with ${route.status}: ${route.reason}. ${route.remedy}`, {
+            path: target.path,
+          });
+        }
         return this.#error(route.status, incoming);
       default:
         return route satisfies never;
@@ -238,6 +249,10 @@ export class Front implements ExchangeHost {
       requestId: asked.requestId,
       pool: exchange.pool.name,
     });
+  }
+
+  shed(exchange: Exchange, why: Refusal): void {
+    this.#floods.warn(`no worker for a request: ${why}`, { pool: exchange.pool.name, ...exchange.about });
   }
 
   warn(exchange: Exchange, message: string, fields: Record<string, string | number> = {}): void {

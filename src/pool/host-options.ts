@@ -18,9 +18,17 @@ export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = fals
   };
 }
 
-/** The environment scripts see: ours, the configured one over it. */
+/** What PHP itself needs of our environment, whatever scripts may see. */
+const KEPT = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "PHPRC", "PHP_INI_SCAN_DIR", "PHPRUN_LIBRARY_DIR"];
+
+/** The environment scripts see: ours, unless php.clear_env; the configured one over it. */
 export function hostEnvironment(config: Config, pool: PoolConfig): Record<string, string | undefined> {
-  return { ...process.env, ...config.php.env, ...pool.env };
+  const ours = config.php.clearEnv
+    ? Object.fromEntries(
+        KEPT.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+      )
+    : process.env;
+  return { ...ours, ...config.php.env, ...pool.env };
 }
 
 /**

@@ -2,6 +2,12 @@ import { accessSync, constants, realpathSync } from "node:fs";
 import { baseName, isPhpSource } from "./names.ts";
 import type { FsPath } from "./route.ts";
 
+/** Why a file is not handed out, for the log. */
+export interface Refusal {
+  readonly reason: string;
+  readonly remedy: string;
+}
+
 /**
  * Where symbolic links may lead: "inside" the docroot only, to "all" places, or also below the listed folders
  * (Debian's WordPress keeps wp-content under /var/lib/wordpress, for one).
@@ -38,21 +44,24 @@ export class Docroot {
   }
 
   /**
-   * Undefined when the file may be handed out, else the reason why not. Several system calls, so the router
+   * Undefined when the file may be handed out, else why not and what to do about it. Several system calls, so the router
    * asks once per version of a file.
    */
-  refusal(path: FsPath, scriptExtensions: readonly string[], asScript: boolean): string | undefined {
+  refusal(path: FsPath, scriptExtensions: readonly string[], asScript: boolean): Refusal | undefined {
     try {
       accessSync(path, constants.R_OK);
       const real = realBytes(path);
-      if (!this.#reaches(real)) return "a symbolic link leaves the docroot";
+      if (!this.#reaches(real))
+        return { reason: `it leads to ${toText(real)}, outside the docroot`, remedy: "See php.symlinks." };
       if (asScript) return undefined;
       const name = baseName(real);
-      if (name.startsWith(".")) return "a symbolic link leads to a dot file";
-      if (isPhpSource(name, scriptExtensions)) return "a symbolic link leads to PHP source";
+      if (name.startsWith("."))
+        return { reason: "a symbolic link leads to a dot file", remedy: "Dot files are not served." };
+      if (isPhpSource(name, scriptExtensions))
+        return { reason: "a symbolic link leads to PHP source", remedy: "See php.script_extensions." };
       return undefined;
     } catch {
-      return "the file cannot be read";
+      return { reason: "the file cannot be read", remedy: "See its permissions." };
     }
   }
 
@@ -87,4 +96,9 @@ function realBytes(path: FsPath): string {
 
 function isBelow(real: string, root: string): boolean {
   return root === "/" || (real.startsWith(root) && real.charCodeAt(root.length) === 0x2f);
+}
+
+/** A byte string as people read it. */
+function toText(bytes: string): string {
+  return Buffer.from(bytes, "latin1").toString();
 }

@@ -43,6 +43,8 @@ export interface ErrorRoute {
   readonly status: 400 | 403 | 404 | 414;
   /** For the log, not for the client. */
   readonly reason: string;
+  /** What to change if it should be served; only where the cause is a setting or a permission. */
+  readonly remedy?: string;
 }
 
 /** Where a request goes. Unchanged requests get the same object again, so work may be hung on it. */

@@ -201,7 +201,7 @@ export class Router {
     if (!this.#serveFiles) return undefined;
     const path = this.#docroot.fsPath(name);
     const refusal = this.#docroot.refusal(path, this.#extensions, false);
-    if (refusal !== undefined) return passing(refuse(403, refusal));
+    if (refusal !== undefined) return passing({ ...refuse(403, refusal.reason), remedy: refusal.remedy });
     const route: FileRoute = { kind: "file", path, urlPath: name, stat: stats };
     return { route, target: { path, stats }, absent, lasting: true };
   }
@@ -218,7 +218,7 @@ export class Router {
     if (known !== undefined && isSame(known.stats, stats)) return known;
     const path = this.#docroot.fsPath(name);
     const refusal = this.#docroot.refusal(path, this.#extensions, true);
-    if (refusal !== undefined) return refuse(403, refusal);
+    if (refusal !== undefined) return { ...refuse(403, refusal.reason), remedy: refusal.remedy };
     if (known !== undefined) {
       known.stats = stats;
       return known;
@@ -270,7 +270,12 @@ function isSame(a: Stats, b: Stats): boolean {
 }
 
 const notFound: ErrorRoute = { kind: "error", status: 404, reason: "no such file" };
-const unreadable: ErrorRoute = { kind: "error", status: 403, reason: "the path cannot be read" };
+const unreadable: ErrorRoute = {
+  kind: "error",
+  status: 403,
+  reason: "the path cannot be read",
+  remedy: "See its permissions.",
+};
 
 function refuse(status: ErrorRoute["status"], reason: string): ErrorRoute {
   return { kind: "error", status, reason };

@@ -37,6 +37,7 @@ function show(...reports: PhpReport[]): string {
     pools,
     urls: ["http://localhost:80", "unix:/run/phprun.sock"],
     openFiles: 1024,
+    asRoot: false,
   });
   return stripVTControlCharacters(text).replaceAll(folder.path, "/app");
 }
@@ -52,7 +53,7 @@ test("the start-up block tells what runs and every derived value", () => {
     "  docroot  /app",
     "  pool     heavy: 1 worker for /heavy-* /export/*",
     "           no timeout, queue of 1000 for 10 s, 2 GiB each, no request limit",
-    "  pool     fast: 2 to 8 workers for /*",
+    "  pool     fast: 8 workers (all of 2 to 8: they do not come and go yet) for /*",
     "           timeout 500 ms, killed 250 ms later, queue of 1000 for 10 s, 256 MiB each, 100000 requests each",
     "  limits   1024 open files, bodies up to 1.5 MiB, stop within 1.5 s, spool in /tmp",
     "  ready    http://localhost:80",

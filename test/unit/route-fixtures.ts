@@ -30,6 +30,7 @@ export function phpConfig(docroot: string, overrides: Partial<PhpConfig> = {}): 
     symlinks: "inside",
     ini: {},
     env: {},
+    clearEnv: false,
     sapiName: "phprun",
     jsonPost: false,
     ...overrides,
