@@ -235,14 +235,24 @@ const canMount = process.getuid?.() === 0 && Bun.spawnSync(["unshare", "-m", "tr
 for (const target of targets) {
   for (const options of ["noexec", "ro"]) {
     test.skipIf(!canMount)(`the ${target} runs with a ${options} /tmp`, async () => {
-      using scratch = new Scratch(dirname(dirname(import.meta.dir)) + "/build");
+      const root = dirname(dirname(import.meta.dir));
+      using scratch = new Scratch(join(root, "build"));
       scratch.write(
         "public/index.php",
         "<?php echo file_get_contents('php://input'), is_writable('/tmp') ? 'writable' : 'read-only';",
       );
       const line = command(target, "serve", "--port", "0", "--host", "127.0.0.1", "--workers", "1");
-      const mount = `mount -t tmpfs -o ${options} tmpfs /tmp && mount -t tmpfs -o ${options} tmpfs /var/tmp && exec "$@"`;
-      await using server = new Alone(["unshare", "-m", "sh", "-c", mount, "sh", ...line], scratch.path, {});
+      // The project itself may lie in /tmp: it is reached through /mnt.
+      const moved = (text: string) => text.replaceAll(root, "/mnt");
+      const mount = [
+        `mount --bind '${root}' /mnt`,
+        `mount -t tmpfs -o ${options} tmpfs /tmp`,
+        `mount -t tmpfs -o ${options} tmpfs /var/tmp`,
+        `cd '${moved(scratch.path)}'`,
+        `exec "$@"`,
+      ].join(" && ");
+      const inside = ["unshare", "-m", "sh", "-c", mount, "sh", ...line.map(moved)];
+      await using server = new Alone(inside, scratch.path, {});
       const big = "x".repeat(200_000);
       expect(await server.text("/", big)).toBe(big + (options === "ro" ? "read-only" : "writable"));
       expect(await server.stop()).toBe(0);
