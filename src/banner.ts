@@ -82,8 +82,7 @@ function describeLimits({ server }: Config, openFiles: number): string {
 /** What a person should look into, though it does not keep the server from serving. */
 function warnings(reports: readonly PhpReport[], asRoot: boolean): string[] {
   const found = new Set<string>();
-  if (asRoot)
-    found.add("PHP runs as root. Start phprun as the user that owns the application.");
+  if (asRoot) found.add("PHP runs as root. Start phprun as the user that owns the application.");
   for (const report of reports) {
     if (!report.opcache)
       found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);

@@ -15,6 +15,7 @@ import { hostEnvironment, hostOptions } from "./pool/host-options.ts";
 import { Pool } from "./pool/pool.ts";
 import { PoolPatterns } from "./route/pool-patterns.ts";
 import { Router } from "./route/router.ts";
+import { currentTurn } from "./route/turn.ts";
 import { StaticFiles } from "./static/static-files.ts";
 import { claimSocket, removeSocket } from "./unix-socket.ts";
 
@@ -63,7 +64,7 @@ export async function startServer(config: Config, log: Log): Promise<RunningServ
   });
   const front = new Front({
     config,
-    router: new Router(config.php, { serveFiles: config.static.enabled }),
+    router: new Router(config.php, { serveFiles: config.static.enabled, turn: currentTurn }),
     files: new StaticFiles(config.static, {
       refuse: (status, headers) => pages.respond(status, { accept: null }, headers),
     }),

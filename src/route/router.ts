@@ -21,6 +21,11 @@ export interface RouterOptions {
    * @default {4096}
    */
   readonly cacheEntries?: number;
+  /**
+   * Tells which requests were made together: within one turn a path is looked at once. Left out, every request
+   * looks for itself.
+   */
+  readonly turn?: () => number;
 }
 
 /** A version of the one thing a verdict rests on. Scripts share theirs, so one re-check serves every URL. */
@@ -44,6 +49,8 @@ interface Verdict {
   readonly absent: readonly FsPath[];
   /** False for what cannot be checked with a few stats; it is worked out anew each time. */
   readonly lasting: boolean;
+  /** The turn in which it was last found to hold. */
+  foundInTurn?: number;
 }
 
 /** Paths longer than this are not remembered, so that a flood of them cannot fill the memory. */
@@ -63,6 +70,7 @@ export class Router {
   readonly #indexFiles: readonly string[];
   readonly #frontController: string | null;
   readonly #serveFiles: boolean;
+  readonly #turn: (() => number) | undefined;
   readonly #verdicts: Verdicts<Verdict>;
   readonly #scripts = new Map<string, KnownScript>();
 
@@ -72,15 +80,24 @@ export class Router {
     this.#indexFiles = php.indexFiles.map(toBytes);
     this.#frontController = php.frontController === null ? null : scriptBelow(php.frontController);
     this.#serveFiles = options.serveFiles ?? true;
+    this.#turn = options.turn;
     this.#verdicts = new Verdicts(options.cacheEntries ?? 4096);
   }
 
   /** Never throws. `rawPath` is the path of the request target, still percent-encoded, without its query. */
   resolve(rawPath: string, method = "GET"): Route {
     const known = this.#verdicts.get(rawPath);
-    const verdict = known !== undefined && holds(known) ? known : this.#decideAnew(rawPath);
+    const verdict = known !== undefined && this.#stillHolds(known) ? known : this.#decideAnew(rawPath);
     if (verdict.otherwise === undefined || method === "GET" || method === "HEAD") return verdict.route;
     return verdict.otherwise;
+  }
+
+  #stillHolds(verdict: Verdict): boolean {
+    const turn = this.#turn?.();
+    if (turn !== undefined && turn === verdict.foundInTurn) return true;
+    if (!holds(verdict)) return false;
+    if (turn !== undefined) verdict.foundInTurn = turn;
+    return true;
   }
 
   #decideAnew(rawPath: string): Verdict {

@@ -433,3 +433,16 @@ test("no string makes resolve throw, leave the docroot, or serve PHP source or a
     { numRuns: 5000 },
   );
 });
+
+test("requests of one turn share a look at the file system, the next turn looks again", async () => {
+  await using dir = new TempDir();
+  dir.write("a.txt");
+  let turn = 0;
+  const router = new Router(phpConfig(dir.path), { turn: () => turn });
+  router.resolve("/a.txt");
+  expect(router.resolve("/a.txt").kind).toBe("file");
+  rmSync(join(dir.path, "a.txt"));
+  expect(router.resolve("/a.txt").kind).toBe("file");
+  turn++;
+  expect(router.resolve("/a.txt")).toMatchObject({ kind: "error", status: 404 });
+});
