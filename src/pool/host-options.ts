@@ -4,6 +4,7 @@ import { PhprunError } from "../errors.ts";
 import { isBuiltFor, type ShimBuild } from "../php/libphp-info.ts";
 import { libphpCandidates } from "../php/locate.ts";
 import { readBuild, readShimBuild } from "../php/read-build.ts";
+import { VERSION } from "../version.ts";
 import type { HostOptions } from "./messages.ts";
 
 /** What a pool's host is started with. */
@@ -28,7 +29,7 @@ export function hostEnvironment(config: Config, pool: PoolConfig): Record<string
         KEPT.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
       )
     : process.env;
-  return { ...ours, ...config.php.env, ...pool.env };
+  return { ...ours, SERVER_SOFTWARE: `phprun/${VERSION}`, ...config.php.env, ...pool.env };
 }
 
 /**

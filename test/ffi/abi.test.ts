@@ -15,7 +15,8 @@ const read = (file: string) => readFileSync(join(import.meta.dir, "../../ffi", f
 const code = (file: string) => read(file).replaceAll(/\/\*[\s\S]*?\*\//g, "");
 
 const structs = { slot: "phprun_slot", worker: "phprun_worker", header: "phprun_header" };
-const snake = (camel: string) => camel.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/^_/, "");
+const snake = (camel: string) =>
+  camel.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/^_/, "");
 
 /** slotBlockBytes → offsetof(struct phprun_slot, block_bytes); slotBytes → sizeof. */
 function expressionOf(name: (typeof LAYOUT)[number]): string {
@@ -51,10 +52,15 @@ test("a library of another layout is refused", () => {
 });
 
 test("the ABI numbers in TypeScript are those of the headers", () => {
-  const number = (text: string, name: string) => Number(new RegExp(`\\b${name}(?: =)? (\\d+)`).exec(text)?.[1]);
-  expect(number(read("transport.ts"), "TRANSPORT_ABI")).toBe(number(code("transport/transport.h"), "PHPRUN_TRANSPORT_ABI"));
+  const number = (text: string, name: string) =>
+    Number(new RegExp(`\\b${name}(?: =)? (\\d+)`).exec(text)?.[1]);
+  expect(number(read("transport.ts"), "TRANSPORT_ABI")).toBe(
+    number(code("transport/transport.h"), "PHPRUN_TRANSPORT_ABI"),
+  );
   expect(number(read("php.ts"), "PHP_ABI")).toBe(number(code("php/php.h"), "PHPRUN_PHP_ABI"));
-  expect(transport().symbols.phprun_transport_abi()).toBe(number(code("transport/transport.h"), "PHPRUN_TRANSPORT_ABI"));
+  expect(transport().symbols.phprun_transport_abi()).toBe(
+    number(code("transport/transport.h"), "PHPRUN_TRANSPORT_ABI"),
+  );
 });
 
 /** `PREFIX_SOME_NAME = 3` and `#define PREFIX_SOME_NAME 3u`, as { someName: 3 }. */
@@ -84,13 +90,18 @@ test("the fields of a request block are those of the header, in its order", () =
   const names = [...body.matchAll(/FIELD_(\w+)/g)].map(([, name]) => name);
   expect(names).toEqual([...REQUEST_FIELDS, "COUNT"]);
 
-  const table = [...code("php/variables.c").matchAll(/\[FIELD_(\w+)\] = "(\w+)"/g)].map(([, field, name]) => [field, name]);
+  const table = [...code("php/variables.c").matchAll(/\[FIELD_(\w+)\] = "(\w+)"/g)].map(([, field, name]) => [
+    field,
+    name,
+  ]);
   expect(table).toEqual(REQUEST_FIELDS.map((name) => [name, name]));
 });
 
 /** What a header exports, in the words of bun:ffi. */
 function exportsOf(...files: string[]): Record<string, { args: string[]; returns: string }> {
-  const declarations = files.flatMap((file) => [...code(file).matchAll(/PHPRUN_API\s+([^;(]*?)(\w+)\(([^;]*?)\);/g)]);
+  const declarations = files.flatMap((file) => [
+    ...code(file).matchAll(/PHPRUN_API\s+([^;(]*?)(\w+)\(([^;]*?)\);/g),
+  ]);
   return Object.fromEntries(
     declarations.map(([, result = "", name = "", parameters = ""]) => [
       name,
@@ -114,6 +125,9 @@ test.each([
 ] as const)("symbols.ts says of the %s library what its headers say", (_name, symbols, headers) => {
   const declared = exportsOf(...headers);
   for (const [name, { args, returns }] of Object.entries<FFIFunction>(symbols)) {
-    expect({ name, args: [...(args ?? [])], returns: returns ?? "void" } as unknown).toEqual({ name, ...declared[name] });
+    expect({ name, args: [...(args ?? [])], returns: returns ?? "void" } as unknown).toEqual({
+      name,
+      ...declared[name],
+    });
   }
 });

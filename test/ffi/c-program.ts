@@ -22,7 +22,11 @@ export async function runC(source: string): Promise<string> {
 
 async function output(command: string[]): Promise<string> {
   const child = Bun.spawn(command, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
-  const [printed, complaints, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const [printed, complaints, code] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
   if (code !== 0) throw new PhprunError("TEST_C", `${command[0]} ended with ${code}\n${complaints}`);
   return printed;
 }

@@ -2,11 +2,18 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { LogChannel, type LogRecord } from "../../src/pool/log-channel.ts";
-import { type HostEvent, HostEventReader, type HostReport, encodeHostReport } from "../../src/pool/messages.ts";
+import {
+  type HostEvent,
+  HostEventReader,
+  type HostReport,
+  encodeHostReport,
+} from "../../src/pool/messages.ts";
 
 /** The same bytes in pieces, as a socket may deliver them. */
 function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
-  const sorted = [...new Set([0, ...places.map((place) => place % (bytes.length + 1)), bytes.length])].sort((a, b) => a - b);
+  const sorted = [...new Set([0, ...places.map((place) => place % (bytes.length + 1)), bytes.length])].sort(
+    (a, b) => a - b,
+  );
   return sorted.slice(1).map((end, i) => bytes.subarray(sorted[i], end));
 }
 

@@ -91,7 +91,9 @@ test("half a file, left by a start that was killed, is replaced", () => {
 test("a dozen starts at once get the same whole file", async () => {
   const target = join(folder, "race");
   const env = { ...process.env, PHPRUN_LIBRARY_DIR: target };
-  const starts = Array.from({ length: 12 }, () => Bun.spawn([program], { env, stdout: "pipe" }).stdout.text());
+  const starts = Array.from({ length: 12 }, () =>
+    Bun.spawn([program], { env, stdout: "pipe" }).stdout.text(),
+  );
   const reports = (await Promise.all(starts)).map((text) => JSON.parse(text) as Report);
   expect(reports.map((report) => report.abi)).toEqual(reports.map(() => abi()));
   expect(readdirSync(target)).toHaveLength(1);

@@ -85,7 +85,7 @@ test("a status does not stay for the next request", async () => {
 });
 
 test("hundreds of headers arrive", async () => {
-  const answer = await rig.run("for ($i = 0; $i < 500; $i++) header(\"X-$i: $i\");");
+  const answer = await rig.run('for ($i = 0; $i < 500; $i++) header("X-$i: $i");');
   expect(ownHeaders(answer)).toEqual(Array.from({ length: 500 }, (_, i) => [`X-${i}`, `${i}`]));
 });
 
@@ -106,7 +106,9 @@ test("headers that fill the buffer to the last byte leave room for a body of any
 
 test("a body many times the size of its buffer arrives whole", async () => {
   const code = "for ($i = 0; $i < 2000; $i++) echo str_repeat(chr(33 + $i % 90), $i % 1777);";
-  const expected = Array.from({ length: 2000 }, (_, i) => String.fromCharCode(33 + (i % 90)).repeat(i % 1777)).join("");
+  const expected = Array.from({ length: 2000 }, (_, i) =>
+    String.fromCharCode(33 + (i % 90)).repeat(i % 1777),
+  ).join("");
   expect((await rig.run(code)).body).toBe(expected);
 });
 
@@ -143,7 +145,8 @@ test("the head is not shown before the script has flushed it, whenever the front
       int main(void) { printf("%zu", offsetof(struct phprun_header, completed)); }`),
   );
   const gate = `${rig.folder}/gate`;
-  const wait = (name: string) => `while (!file_exists('${gate}-${name}')) { usleep(1000); clearstatcache(); }`;
+  const wait = (name: string) =>
+    `while (!file_exists('${gate}-${name}')) { usleep(1000); clearstatcache(); }`;
   const script = rig.script(
     "head.php",
     `<?php echo 'first'; touch('${gate}-echoed'); ${wait("flush")} flush(); ${wait("end")} echo 'second';`,

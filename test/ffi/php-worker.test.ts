@@ -38,7 +38,7 @@ test("getenv() finds request variables by their whole name and by nothing else",
     // Names with a NUL in them must not be looked up beyond the names that are there.
     "\"HTTP_HOST\\0\" . str_repeat('x', 10000000)",
     "\"HTTP_X_ONE\\0\" . str_repeat('x', 10000000)",
-    "\"HTTP_X_ONE\\0\"",
+    '"HTTP_X_ONE\\0"',
   ]) {
     const answer = await rig.run(name(other), ask);
     expect([other, answer.lost, answer.body]).toEqual([other, false, "false"]);
@@ -47,10 +47,19 @@ test("getenv() finds request variables by their whole name and by nothing else",
 
 test.each([
   ["empty", { text: "", values: 0 }],
-  ["cut off inside a value", { text: `${"GET\0".repeat(REQUEST_FIELDS.length)}NAME\0val`, values: REQUEST_FIELDS.length + 2 }],
+  [
+    "cut off inside a value",
+    { text: `${"GET\0".repeat(REQUEST_FIELDS.length)}NAME\0val`, values: REQUEST_FIELDS.length + 2 },
+  ],
   ["short of a field", { text: "\0".repeat(REQUEST_FIELDS.length - 1), values: REQUEST_FIELDS.length - 1 }],
-  ["a name without its value", { text: "\0".repeat(REQUEST_FIELDS.length + 1), values: REQUEST_FIELDS.length + 1 }],
-  ["with a NUL inside a value", { text: "\0".repeat(REQUEST_FIELDS.length + 2), values: REQUEST_FIELDS.length }],
+  [
+    "a name without its value",
+    { text: "\0".repeat(REQUEST_FIELDS.length + 1), values: REQUEST_FIELDS.length + 1 },
+  ],
+  [
+    "with a NUL inside a value",
+    { text: "\0".repeat(REQUEST_FIELDS.length + 2), values: REQUEST_FIELDS.length },
+  ],
 ])("a block that is %s is refused, and the worker goes on", async (_what, block) => {
   const [pid] = rig.pids;
   expect((await rig.run("echo 'never';", { block })).outcome).toBe(Outcome.badRequest);
@@ -60,7 +69,10 @@ test.each([
 test("a request whose client has gone while it waited is not run", async () => {
   const gate = `${rig.folder}/waiting`;
   const first = rig.ask(
-    rig.script("first.php", `<?php touch('${gate}'); while (file_exists('${gate}')) { usleep(500); clearstatcache(); }`),
+    rig.script(
+      "first.php",
+      `<?php touch('${gate}'); while (file_exists('${gate}')) { usleep(500); clearstatcache(); }`,
+    ),
   );
   await rig.exists(gate);
   const second = rig.ask(rig.script("second.php", `<?php touch('${rig.folder}/ran');`));
@@ -99,12 +111,14 @@ test("a child that a script forks neither answers its request nor becomes a seco
 
   // The same without waiting for it: it outlives the request.
   expect(
-    (await rig.run(`
+    (
+      await rig.run(`
     $child = pcntl_fork();
     if ($child !== 0) { exit("parent"); }
     while (!file_exists(__DIR__ . '/go')) { usleep(1000); clearstatcache(); }
     echo 'child'; fastcgi_finish_request();
-    file_put_contents(__DIR__ . '/second', getmypid());`)).body,
+    file_put_contents(__DIR__ . '/second', getmypid());`)
+    ).body,
   ).toBe("parent");
   rig.script("go", "");
   await rig.exists(`${rig.folder}/second`);

@@ -42,7 +42,10 @@ class Front implements AsyncDisposable {
         front.#woken = Promise.withResolvers();
       },
     });
-    await eventually("the worker is idle", () => front.memory.worker(0).state === WorkerState.idle || undefined);
+    await eventually(
+      "the worker is idle",
+      () => front.memory.worker(0).state === WorkerState.idle || undefined,
+    );
     return front;
   }
 
@@ -58,7 +61,12 @@ class Front implements AsyncDisposable {
     return within(this.#woken.promise, "the front is woken");
   }
 
-  submit(slot: number, block: string, body = "", about: Partial<Parameters<PoolMemory["describe"]>[1]> = {}): void {
+  submit(
+    slot: number,
+    block: string,
+    body = "",
+    about: Partial<Parameters<PoolMemory["describe"]>[1]> = {},
+  ): void {
     const at = this.memory.requestAt(slot);
     const blockBytes = this.memory.bytes.latin1Write(block, at, sizes.requestBytes);
     const bodyBytes = this.memory.bytes.latin1Write(body, at + blockBytes, sizes.requestBytes);
@@ -72,7 +80,8 @@ class Front implements AsyncDisposable {
   drain(): number[] {
     const slots: number[] = [];
     this.memory.beginDrain();
-    for (let slot = this.memory.nextCompleted(); slot >= 0; slot = this.memory.nextCompleted()) slots.push(slot);
+    for (let slot = this.memory.nextCompleted(); slot >= 0; slot = this.memory.nextCompleted())
+      slots.push(slot);
     return slots;
   }
 
@@ -87,7 +96,8 @@ class Front implements AsyncDisposable {
         const { used, phase } = this.memory.news(slot);
         const start = this.memory.bodyAt(slot);
         const size = this.memory.bodySize(slot);
-        for (let i = 0; i < used; i++) body += String.fromCharCode(this.memory.bytes[start + ((position + i) % size)] ?? 0);
+        for (let i = 0; i < used; i++)
+          body += String.fromCharCode(this.memory.bytes[start + ((position + i) % size)] ?? 0);
         position = (position + used) % size;
         this.memory.consume(slot, used);
         if (phase === Phase.ended) {
@@ -196,8 +206,16 @@ test("a slot that is in use cannot be submitted again", async () => {
 });
 
 test("impossible sizes are refused", () => {
-  for (const wrong of [{ slots: 0 }, { slots: 1025 }, { workers: 0 }, { workers: 513 }, { requestBytes: 100 }]) {
-    expect(() => new PoolMemory({ ...sizes, ...wrong })).toThrow("Cannot make the shared memory of a pool: EINVAL");
+  for (const wrong of [
+    { slots: 0 },
+    { slots: 1025 },
+    { workers: 0 },
+    { workers: 513 },
+    { requestBytes: 100 },
+  ]) {
+    expect(() => new PoolMemory({ ...sizes, ...wrong })).toThrow(
+      "Cannot make the shared memory of a pool: EINVAL",
+    );
   }
 });
 
@@ -205,7 +223,8 @@ test("nobody who holds the descriptor can change the size of the memory", () => 
   const memory = new PoolMemory(sizes);
   const { size } = fstatSync(memory.fd);
   expect(size).toBe(memory.bytes.length);
-  for (const other of [0, size - 4096, size + 4096]) expect(() => ftruncateSync(memory.fd, other)).toThrow("EPERM");
+  for (const other of [0, size - 4096, size + 4096])
+    expect(() => ftruncateSync(memory.fd, other)).toThrow("EPERM");
   expect(fstatSync(memory.fd).size).toBe(size);
   closeSync(memory.fd);
 });

@@ -137,7 +137,10 @@ export class Rig implements AsyncDisposable {
     closeSync(logTheirs);
     await this.until("PHP has started", () => this.report !== undefined);
     for (let worker = 0; worker < (this.#options.workers ?? 1); worker++) this.spawn(worker);
-    await this.until("the workers have started", () => this.pids.filter((pid) => pid !== undefined).length > 0);
+    await this.until(
+      "the workers have started",
+      () => this.pids.filter((pid) => pid !== undefined).length > 0,
+    );
   }
 
   spawn(worker: number): void {
@@ -167,7 +170,11 @@ export class Rig implements AsyncDisposable {
     const block = ask.block ?? makeBlock(script, this.folder, ask);
     const at = this.memory.requestAt(slot);
     const blockBytes = this.memory.bytes.latin1Write(block.text, at, this.memory.requestBytes);
-    const bodyBytes = this.memory.bytes.latin1Write(ask.body ?? "", at + blockBytes, this.memory.requestBytes);
+    const bodyBytes = this.memory.bytes.latin1Write(
+      ask.body ?? "",
+      at + blockBytes,
+      this.memory.requestBytes,
+    );
     this.memory.describe(slot, {
       id: slot + 1,
       blockBytes,
@@ -207,13 +214,16 @@ export class Rig implements AsyncDisposable {
       while (!condition()) await this.#changed.promise;
     };
     await within(wait(), what).catch((error: Error) => {
-      throw new Error(`${error.message}\n${[...this.lines, ...this.log.map((record) => record.text)].join("\n")}`);
+      throw new Error(
+        `${error.message}\n${[...this.lines, ...this.log.map((record) => record.text)].join("\n")}`,
+      );
     });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#host?.send(Command.end);
-    if (this.#host !== undefined) await within(this.#host.exited, "the host has ended").catch(() => this.#host?.kill());
+    if (this.#host !== undefined)
+      await within(this.#host.exited, "the host has ended").catch(() => this.#host?.kill());
     for (const socket of this.#sockets) socket.end();
     this.#spool.close();
     closeSync(this.memory.fd);
@@ -236,7 +246,9 @@ export class Rig implements AsyncDisposable {
     const size = this.memory.bodySize(slot);
     for (let left = used; left > 0;) {
       const part = Math.min(left, size - asked.position);
-      asked.parts.push(Buffer.from(this.memory.bytes.subarray(start + asked.position, start + asked.position + part)));
+      asked.parts.push(
+        Buffer.from(this.memory.bytes.subarray(start + asked.position, start + asked.position + part)),
+      );
       asked.position = (asked.position + part) % size;
       left -= part;
     }

@@ -24,8 +24,19 @@ export function cTests(): string[] {
     .sort();
 }
 
-/** Compiles one test together with the transport and runs it; what it prints goes to our own output. */
-export async function runCTest(name: string, sanitize?: Sanitizer): Promise<CTestResult> {
+/** Whether the compiler can build for a sanitizer here. */
+export function canSanitize(sanitize: Sanitizer): boolean {
+  const library = sanitize === "address" ? "libasan.so" : "libtsan.so";
+  const found = Bun.spawnSync([process.env["CC"] || "gcc", `-print-file-name=${library}`]);
+  return found.stdout.toString().includes("/");
+}
+
+/** Compiles one test and runs it. What it prints goes to our own output, or is returned. */
+export async function runCTest(
+  name: string,
+  sanitize?: Sanitizer,
+  output: "inherit" | "pipe" = "inherit",
+): Promise<{ result: CTestResult; printed: string }> {
   const program = join(root, "build", `test${sanitize === undefined ? "" : `-${sanitize}`}`, name);
   const withoutPhp = globSync(["ffi/transport/*.c", "ffi/php/descriptors.c"], { cwd: root });
   const files = [`test/ffi/${name}.c`, ...withoutPhp.sort()].map((file) => join(root, file));
@@ -37,11 +48,14 @@ export async function runCTest(name: string, sanitize?: Sanitizer): Promise<CTes
       ASAN_OPTIONS: "detect_leaks=1:abort_on_error=0:exitcode=99",
       TSAN_OPTIONS: "halt_on_error=1:exitcode=99",
     },
-    stdio: ["ignore", "inherit", "inherit"],
+    stdio: ["ignore", output, output],
   });
-  const exitCode = await test.exited;
-  if (exitCode === skipped) return "skipped";
-  return exitCode === 0 ? "passed" : "failed";
+  const parts = [test.stdout, test.stderr].map(async (stream) =>
+    stream ? await new Response(stream).text() : "",
+  );
+  const [exitCode, ...printed] = await Promise.all([test.exited, ...parts]);
+  const result = exitCode === skipped ? "skipped" : exitCode === 0 ? "passed" : "failed";
+  return { result, printed: printed.join("") };
 }
 
 /** The undefined behaviour sanitizer goes with the address sanitizer; the first finding ends the test. */
@@ -68,7 +82,7 @@ if (import.meta.main) {
     const count: Record<CTestResult, number> = { passed: 0, failed: 0, skipped: 0 };
     for (const name of names.length > 0 ? names : cTests()) {
       console.log(`--- ${name}${sanitize === undefined ? "" : ` (${sanitize} sanitizer)`}`);
-      const result = await runCTest(name, sanitize);
+      const { result } = await runCTest(name, sanitize);
       count[result]++;
       console.log(`    ${result}`);
     }

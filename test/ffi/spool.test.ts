@@ -23,7 +23,8 @@ afterEach(() => {
 /** As a worker reads it. */
 function contents(region: SpoolRegion): Buffer {
   const bytes = Buffer.alloc(region.bytes);
-  for (let at = 0; at < bytes.length;) at += readSync(spool.fd, bytes, at, bytes.length - at, region.offset + at);
+  for (let at = 0; at < bytes.length;)
+    at += readSync(spool.fd, bytes, at, bytes.length - at, region.offset + at);
   return bytes;
 }
 
@@ -86,9 +87,12 @@ test("bodies never overlap, and the file never grows beyond the most that were t
           spool.give((open.splice(one.which % open.length, 1)[0] as (typeof open)[0]).region);
         }
         most = Math.max(most, open.length);
-        for (const { region, fill } of open) expect(contents(region).every((byte) => byte === fill)).toBe(true);
+        for (const { region, fill } of open)
+          expect(contents(region).every((byte) => byte === fill)).toBe(true);
         expect(fstatSync(spool.fd).size).toBeLessThanOrEqual(most * (LARGEST + 4096));
-        expect(usedBytes()).toBeLessThanOrEqual(open.reduce((sum, { region }) => sum + region.bytes + 4096, SLACK));
+        expect(usedBytes()).toBeLessThanOrEqual(
+          open.reduce((sum, { region }) => sum + region.bytes + 4096, SLACK),
+        );
       }
       for (const { region } of open.splice(0)) spool.give(region);
       expect(usedBytes()).toBe(0);

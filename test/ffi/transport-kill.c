@@ -20,6 +20,7 @@ struct request {
 static struct shared {
     _Atomic uint32_t runs[SLOTS];
     _Atomic uint32_t met;
+    _Atomic uint64_t last_item; /* that was begun */
     /* One planned death or stop. */
     _Atomic int armed;
     uint32_t victim;
@@ -34,11 +35,17 @@ static struct shared {
 static uint32_t self = PHPRUN_NONE;
 static struct chance own_chance;
 
+/* What the front does when it has found an orphan and not yet submitted it again. */
+static void (*front_hook)(void);
+
 /* Called by the transport, see ffi/transport/points.h. */
 void phprun_at_point(const char *name);
 void phprun_at_point(const char *name)
 {
     if (self == PHPRUN_NONE) {
+        if (front_hook != NULL && strcmp(name, "found an orphan") == 0) {
+            front_hook();
+        }
         return; /* the front dies at no point */
     }
     const uint32_t death_in = atomic_load(&shared->death_in);
@@ -58,6 +65,7 @@ static void run_item(struct phprun_pool *pool, uint32_t slot)
     const uint64_t item = request->item;
     CHECK(request->check == mix(item), "item %llu in slot %u", (unsigned long long)item, slot);
     CHECK(atomic_fetch_add(&shared->runs[slot], 1) == 0, "item %llu runs twice", (unsigned long long)item);
+    atomic_store(&shared->last_item, item);
     if (request->ends_after != 0) {
         atomic_fetch_add(&shared->met, 1);
         while (atomic_load(&shared->met) < request->ends_after) {
@@ -261,10 +269,18 @@ static bool is_asleep(const struct front *front, uint32_t number)
     return (atomic_load(&front->stage.pool->header->sleeping[0]) >> number) & 1;
 }
 
+/* Dead, and not reaped yet. */
+static bool is_dead(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+/* Waits until all workers from `first` on sleep or are dead. */
 static void await_sleep(const struct front *front, uint32_t first)
 {
     for (uint32_t number = first; number < WORKERS; number++) {
-        while (front->pids[number] != 0 && !is_asleep(front, number)) {
+        while (front->pids[number] != 0 && !is_asleep(front, number) && !is_dead(front->pids[number])) {
             usleep(20);
         }
     }
@@ -273,7 +289,7 @@ static void await_sleep(const struct front *front, uint32_t first)
 /* ---- a death at each point ------------------------------------------------------------------- */
 
 static const char *const points[] = {
-    "popped", "claimed", "owing a wake-up", "copied", "waiting for room", "ended", "reported", "signaled",
+    "found nothing", "popped", "claimed", "owing a wake-up", "copied", "waiting for room", "ended", "reported", "signaled",
     "lying down", "getting up",
 };
 
@@ -435,7 +451,31 @@ static void taken_again_by_itself(struct chance *chance)
     end(&front);
 }
 
-/* The slot has a new item, queued, when the worker comes back with its old claim. */
+static void let_it_claim(void);
+static struct front *claiming_front;
+
+static void claims_it_after_all(struct chance *chance)
+{
+    struct front front = begin(chance, 0u - 3u);
+    stop_at(&front, "popped", 0);
+    claiming_front = &front;
+    front_hook = let_it_claim;
+    CHECK(phprun_resubmit_orphans(front.stage.pool) == 0, "a slot that runs was submitted again");
+    front_hook = NULL;
+    await_rest(&front);
+    meet(&front);
+    end(&front);
+}
+
+static void let_it_claim(void)
+{
+    kill(claiming_front->pids[0], SIGCONT);
+    while (PHPRUN_PHASE(atomic_load(&claiming_front->stage.pool->slots[0].claim)) == PHPRUN_QUEUED) {
+        usleep(20);
+    }
+}
+
+/* The slot has a new item, queued behind another, when the worker comes back with its old claim. */
 static void overtaken_by_the_next_item(struct chance *chance)
 {
     struct front front = begin(chance, 0u - 6u);
@@ -447,10 +487,14 @@ static void overtaken_by_the_next_item(struct chance *chance)
         kill(front.pids[number], SIGSTOP);
         await_stop(&front, number);
     }
+    front.slots[0].busy = true;
     submit_one(&front, 0, 0);
-    CHECK(front.slots[0].busy, "the item is not in the same slot");
+    front.slots[0].busy = false;
+    submit_one(&front, 0, 0);
+    CHECK(front.slots[0].busy && front.slots[1].busy, "the items are not in these slots");
     kill(front.pids[0], SIGCONT);
     await_rest(&front);
+    CHECK(atomic_load(&shared->last_item) == front.slots[0].item, "the items were run in another order");
     go_on(&front);
     meet(&front);
     end(&front);
@@ -483,6 +527,44 @@ static void reports_late(struct chance *chance)
     await_rest(&front);
     meet(&front);
     CHECK(front.answered == front.submitted, "%llu answered", (unsigned long long)front.answered);
+    end(&front);
+}
+
+/* Between finding the ring empty and saying that it sleeps, it gets something to do. */
+static void lies_down_too_late(struct chance *chance)
+{
+    struct front front = begin(chance, 0);
+    await_sleep(&front, 0);
+    for (uint32_t number = 1; number < WORKERS; number++) {
+        int status;
+        phprun_worker_retire(front.stage.pool, number);
+        CHECK(waitpid(front.pids[number], &status, 0) > 0 && status == 0, "worker %u: %#x", number, status);
+        bury(&front, number);
+    }
+    arm(0, SIGSTOP, "found nothing");
+    submit_one(&front, 0, 0);
+    phprun_wake_one_worker(front.stage.pool);
+    await_stop(&front, 0);
+    await_rest(&front);
+    submit_one(&front, 0, 0);
+    phprun_wake_one_worker(front.stage.pool);
+    kill(front.pids[0], SIGCONT);
+    await_rest(&front);
+    end(&front);
+}
+
+static void dies_asleep(struct chance *chance)
+{
+    struct front front = begin(chance, 0);
+    await_sleep(&front, 0);
+    kill(front.pids[0], SIGKILL);
+    while (reap(&front) == 0) {
+        usleep(100);
+    }
+    await_sleep(&front, 0);
+    meet(&front); /* without it being taken for one that sleeps */
+    spawn(&front, 0);
+    meet(&front);
     end(&front);
 }
 
@@ -521,6 +603,9 @@ int main(void)
     keeps_what_it_claimed(&chance);
     reports_late(&chance);
     retires_while_waking(&chance);
+    claims_it_after_all(&chance);
+    lies_down_too_late(&chance);
+    dies_asleep(&chance);
     die_at_random(&chance, EFFORT(1500u));
     return 0;
 }
