@@ -231,7 +231,14 @@ export class Exchange implements Job {
   /** PHP's header values are bytes that the web's Headers may refuse; such a response is a failed one. */
   #head(): ResponseHead | undefined {
     try {
-      return parseResponseHead(this.pool.memory.head(this.#slot));
+      const head = parseResponseHead(this.pool.memory.head(this.#slot));
+      if (head.handOver !== null) {
+        this.host.warn(
+          this,
+          `the script asks the server to send a file (${head.handOver}), which phprun cannot do yet`,
+        );
+      }
+      return head;
     } catch (error) {
       this.host.warn(this, `Cannot send the response: ${error instanceof Error ? error.message : error}`);
       return undefined;

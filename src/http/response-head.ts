@@ -4,10 +4,15 @@ export interface ResponseHead {
   readonly headers: Headers;
   /** PHP's own Content-Length, if it sent one; not among the headers. */
   readonly contentLength: string | null;
+  /** A header that asks the server to send a file in place of the body, which phprun does not do. */
+  readonly handOver: string | null;
 }
 
 /** What belongs to the connection, which is ours and not the script's (RFC 9110, section 7.6.1). */
 const HOP_BY_HOP = new Set(["connection", "keep-alive", "transfer-encoding", "upgrade", "trailer", "te"]);
+
+/** Meant for the server, and full of paths that are nobody else's business. */
+const HAND_OVER = new Set(["x-accel-redirect", "x-sendfile", "x-lighttpd-send-file"]);
 
 /** Heads repeat: most scripts send the same Content-Type and nothing else. */
 const known = new Map<string, ResponseHead>();
@@ -24,14 +29,16 @@ export function parseResponseHead(text: string): ResponseHead {
   const parts = text.split("\0");
   const headers = new Headers();
   let contentLength: string | null = null;
+  let handOver: string | null = null;
   for (let i = 0; i + 1 < parts.length; i += 2) {
     const name = parts[i] ?? "";
     const value = parts[i + 1] ?? "";
     const lower = name.toLowerCase();
     if (lower === "content-length") contentLength = value;
+    else if (HAND_OVER.has(lower)) handOver = name;
     else if (!HOP_BY_HOP.has(lower)) headers.append(name, value);
   }
-  const head = { headers, contentLength };
+  const head = { headers, contentLength, handOver };
   if (text.length <= REMEMBERED_LENGTH) {
     if (known.size >= REMEMBERED) known.clear();
     known.set(text, head);

@@ -34,6 +34,18 @@ export function responses(subject: () => Subject): void {
       expect(answer.header("content-type")).toBe("text/plain; charset=iso-8859-1");
     });
 
+    test("a header that asks the server to send a file tells nobody its path, and the log says so", async () => {
+      const { server } = subject();
+      const from = server.log.mark();
+      const answer = await ask("/hand-over.php");
+      expect(answer.all("x-sendfile")).toEqual([]);
+      expect(answer.text).toBe("body");
+      await server.waitForLog(
+        /asks the server to send a file \(X-Sendfile\).*script=\S+hand-over\.php/,
+        from,
+      );
+    });
+
     test("a header that is none is not sent, and the log says so", async () => {
       const { server } = subject();
       const from = server.log.mark();
