@@ -30,7 +30,7 @@ export async function runLoad(
   const child = Bun.spawn(
     [
       "wrk",
-      "--threads=1",
+      `--threads=${workload.threads ?? 1}`,
       `--connections=${workload.connections}`,
       // wrk takes whole seconds only.
       `--duration=${Math.max(1, Math.round(durationMs / 1000))}s`,
@@ -39,7 +39,7 @@ export async function runLoad(
       `--script=${script}`,
       `http://127.0.0.1:${port}${workload.path}`,
     ],
-    { stdio: ["ignore", "pipe", "pipe"] },
+    { stdio: ["ignore", "pipe", "pipe"], signal: scratch.signal },
   );
   const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   const line = /^SUMMARY (.*)$/m.exec(output)?.[1];

@@ -31,6 +31,7 @@ Options:
 `;
 
 const root = resolve(import.meta.dirname, "..");
+export const defaultJson = join(root, "bench/results/latest.json");
 
 /** Undefined when only the help is wanted. */
 export function readOptions(args: string[]): Options | undefined {
@@ -43,7 +44,7 @@ export function readOptions(args: string[]): Options | undefined {
       duration: { type: "string" },
       workers: { type: "string" },
       phprun: { type: "string", default: join(root, "phprun") },
-      json: { type: "string", default: join(root, "bench/results/latest.json") },
+      json: { type: "string", default: defaultJson },
       help: { type: "boolean", short: "h", default: false },
     },
   });

@@ -4,8 +4,9 @@
  *
  *   bun bench/profile.ts [--workload hello] [--seconds 3] [--workers 2] [--phprun FILE] [--no-perf] [--against-fpm]
  *
- * Needs strace, and for the samples perf (Debian: strace, linux-perf). Both slow the server down, so look at the
- * shares and the counts, not at the rate. For the JavaScript of the front by function, run it from its source:
+ * Needs strace, and for the samples perf (Debian: strace, linux-perf). Both slow down what they watch, so look at the
+ * shares and the counts, not at the rate; and wake-ups (futex, a worker's sendto) are counted higher than they are,
+ * because watched workers are seldom behind with their work. For the JavaScript of the front by function, run it from its source:
  *
  *   bun --cpu-prof --cpu-prof-dir=/tmp src/main.ts serve …     (open the file in Chrome's DevTools)
  */

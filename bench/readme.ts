@@ -35,9 +35,14 @@ function insert(text: string, body: string): string {
 }
 
 function section(found: Results): string {
-  return ["![Requests per second](docs/bench.svg)", throughput(found), sizes(found), conditions(found)]
-    .filter((part) => part !== "")
-    .join("\n\n");
+  const tables = [throughput(found), sizes(found)].filter((part) => part !== "");
+  return [
+    "![Requests per second](docs/bench.svg)",
+    "<!-- prettier-ignore-start -->",
+    ...tables,
+    "<!-- prettier-ignore-end -->",
+    conditions(found),
+  ].join("\n\n");
 }
 
 function throughput({ workloads }: Results): string {
@@ -91,11 +96,11 @@ function conditions({ conditions: on, setUp, rounds, roundSeconds }: Results): s
   const version = (name: string) => on.versions[name] ?? "";
   return [
     `Measured on ${on.date.slice(0, 10)} with \`npm run bench\`: ${on.cpu}, ${on.cpus} CPUs, ${on.memoryGib} GiB, ${on.system},`,
-    `Linux ${on.kernel}; ${version("phprun")}, PHP ${version("PHP")}, nginx ${version("nginx")}, ${version("wrk")}. All servers ran in one session, in`,
-    `${rounds} alternating rounds of ${roundSeconds} s each, with the load on the same machine (one thread of wrk); the figures are medians. Same PHP,`,
+    `Linux ${on.kernel}; ${version("phprun")}, PHP ${version("PHP")}, nginx ${version("nginx")}, wrk ${version("wrk")}. All servers ran in one session, in`,
+    `${rounds} alternating rounds of ${roundSeconds} s each, with the load on the same machine (one thread of wrk, two for 10 MB files); the figures are medians. Same PHP,`,
     `same php.ini files and opcache, access logs off. phprun: ${setUp.phprunWorkers} workers. php-fpm at its best: kept FastCGI connections and as`,
     `many children as nginx may keep (${setUp.bestChildren}); as deployed: plain FastCGI, ${setUp.deployedChildren} children. nginx: ${setUp.nginxWorkers} workers, kept client connections,`,
-    `\`sendfile\`, \`tcp_nopush\`, \`open_file_cache\`. A round with any wrong status, body or starved connection does not count. CPU per`,
+    `\`sendfile\`, \`tcp_nopush\`, \`open_file_cache\`; it serves the static files alone. A round with any wrong status, body or starved connection does not count. CPU per`,
     `request is that of all server processes, user and system.`,
   ].join("\n");
 }

@@ -10,7 +10,8 @@ import { measureMemory } from "./measure/memory.ts";
 import { measureStart } from "./measure/start-time.ts";
 import { measureThroughput } from "./measure/throughput.ts";
 import { measureTransfers } from "./measure/transfers.ts";
-import { type Options, readOptions, usage, wants } from "./options.ts";
+import { defaultJson, type Options, readOptions, usage, wants } from "./options.ts";
+import { Quiet } from "./quiet.ts";
 import { chart } from "./report/chart.ts";
 import { textReport } from "./report/text.ts";
 import type { Results, WorkloadResult } from "./results.ts";
@@ -26,6 +27,8 @@ const hello = workloads[0]!;
 /** The load's connections, and one for the sampler. */
 const KEPT_PER_NGINX_WORKER = mostConnections + 1;
 const MEMORY_WORKERS = 8;
+/** How long a run waits, all in all, for others to leave the machine alone. */
+const PATIENCE_MS = 60_000;
 
 type Rejected = { rejected: string };
 
@@ -74,6 +77,8 @@ async function main(options: Options): Promise<boolean> {
   }
 
   const results: WorkloadResult[] = [];
+  const { rounds, roundMs } = options;
+  const shape = { rounds, roundMs, quiet: new Quiet(options.quick ? 0 : PATIENCE_MS) };
   {
     const stacks = [await phprun(ours.best), await fpmBest(), await fpmDeployed(deployed.best)];
     for (const stack of stacks) compareSettings(settings, await settingsOf(stack));
@@ -82,7 +87,7 @@ async function main(options: Options): Promise<boolean> {
       const { name, title, connections, against, goal } = workload;
       const compared = against === "nginx" ? stacks.slice(0, 2) : stacks;
       const found = await attempt(async () => ({
-        measured: await measureThroughput(scratch, compared, workload, options),
+        measured: await measureThroughput(scratch, compared, workload, shape),
       }));
       results.push({ name, title, connections, against, goal, ...found });
     }
@@ -148,8 +153,8 @@ async function main(options: Options): Promise<boolean> {
 function publish(options: Options, results: Results): void {
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`);
-  // A quick or partial run must not replace the chart of a full one.
-  const whole = !options.quick && options.only.length === 0;
+  // A quick or partial run, or one kept elsewhere, must not replace the chart of a full one.
+  const whole = !options.quick && options.only.length === 0 && options.json === defaultJson;
   const svg = whole ? chartFile : options.json.replace(/(?:\.json)?$/, ".svg");
   writeFileSync(svg, chart(results));
   console.log(`\n${textReport(results)}\n\n${options.json}\n${svg}`);
@@ -182,6 +187,11 @@ function endOnSignals(scratch: Scratch): void {
   }
 }
 
-const options = readOptions(process.argv.slice(2));
-if (options === undefined) console.log(usage);
-else process.exitCode = (await main(options)) ? 0 : 1;
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (options === undefined) console.log(usage);
+  else process.exitCode = (await main(options)) ? 0 : 1;
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

@@ -8,7 +8,13 @@ export type Child = Bun.Subprocess<"ignore", number, number>;
 export class Scratch implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "phprun-bench-"));
   readonly #children = new Set<Child>();
+  readonly #over = new AbortController();
   #number = 0;
+
+  /** For short-lived tools: ends them with everything else. */
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
 
   path(name: string): string {
     return join(this.folder, name);
@@ -45,6 +51,7 @@ export class Scratch implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#over.abort();
     await Promise.all([...this.#children].map((child) => this.end(child)));
     rmSync(this.folder, { recursive: true, force: true });
   }

@@ -3,6 +3,8 @@ export interface Workload {
   readonly name: string;
   readonly title: string;
   readonly connections: number;
+  /** Of wrk. One is enough, and leaves more of the machine to the server, unless it must read gigabytes a second. */
+  readonly threads?: number;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   /** Sent as POST when there is one. */
@@ -50,7 +52,7 @@ export const workloads: readonly Workload[] = [
   },
   {
     name: "browser",
-    title: "browser headers, $_SERVER read",
+    title: "12 headers, $_SERVER read",
     connections: 32,
     path: "/browser.php?page=2&sort=price",
     headers: browser,
@@ -106,6 +108,7 @@ export const workloads: readonly Workload[] = [
     name: "static-10mb",
     title: "static file, 10 MB",
     connections: 8,
+    threads: 2,
     path: "/10mb.bin",
     headers: host,
     startsWith: "",

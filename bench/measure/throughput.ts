@@ -1,6 +1,7 @@
 import { agreedAnswer } from "../answers.ts";
 import { type LoadResult, runLoad } from "../load.ts";
 import { cpuSeconds, machineSeconds } from "../processes.ts";
+import type { Quiet } from "../quiet.ts";
 import { Sampler } from "../sampler.ts";
 import type { Scratch } from "../scratch.ts";
 import type { Stack, StackKey } from "../stacks/stack.ts";
@@ -32,6 +33,7 @@ export interface Measured {
 export interface RunShape {
   readonly rounds: number;
   readonly roundMs: number;
+  readonly quiet: Quiet;
 }
 
 const PAUSE_MS = 150;
@@ -53,6 +55,7 @@ export async function measureThroughput(
   }
   const rounds: Round[][] = stacks.map(() => []);
   for (let round = 0; round < shape.rounds; round++) {
+    await shape.quiet.wait();
     for (const [i, stack] of stacks.entries()) {
       const run = () => measureRound(scratch, stack, workload, shape.roundMs, expected, bytesEach[i]!);
       rounds[i]!.push(await named(stack, run));

@@ -59,7 +59,7 @@ function page(height: number, parts: readonly string[], caption: string): string
   let x = LEFT;
   const legend = series.map(({ key, label }) => {
     const at = x;
-    x += 26 + label.length * 6.1;
+    x += 34 + label.length * 6.2;
     return `<rect class="${key}" x="${at}" y="44" width="10" height="10" rx="2"/><text class="rate" x="${at + 15}" y="53">${label}</text>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="Requests per second of phprun and of nginx with php-fpm">

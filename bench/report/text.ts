@@ -1,5 +1,6 @@
 import { type Goal, judge, rows } from "../goals.ts";
-import { ratio, type Results } from "../results.ts";
+import { measuredOf, ratio, type Results, type WorkloadResult } from "../results.ts";
+import { median } from "../statistics.ts";
 
 const MIB = 1024 ** 2;
 
@@ -36,7 +37,7 @@ function conditions({ conditions: on, rounds, roundSeconds, setUp, tookSeconds, 
     `nginx: ${setUp.nginxWorkers} workers, kept client connections, sendfile, tcp_nopush, open_file_cache; access logs off everywhere`,
     `php-fpm at its best: kept FastCGI connections, ${setUp.bestChildren} children, as many as nginx may keep`,
     `php-fpm as deployed: plain FastCGI, ${setUp.deployedChildren} children (tried ${tried(setUp.deployedTried) || "no others"})`,
-    `${rounds} alternating rounds of ${roundSeconds} s each, medians; wrk with one thread on the same machine; took ${tookSeconds.toFixed(0)} s`,
+    `${rounds} alternating rounds of ${roundSeconds} s each, medians; wrk with one thread (two for 10 MB files) on the same machine; took ${tookSeconds.toFixed(0)} s`,
     ...(quick ? ["A quick run: good for finding mistakes, not for publishing."] : []),
   ].join("\n");
 }
@@ -94,27 +95,39 @@ function noise({ workloads }: Results): string {
   const rounds = workloads.flatMap((workload) =>
     "measured" in workload ? workload.measured.flatMap((measured) => measured.rounds) : [],
   );
-  const share = (pick: (round: (typeof rounds)[number]) => number) =>
-    `${(Math.max(0, ...rounds.map(pick)) * 100).toFixed(0)} %`;
-  if (!rounds.some(({ foreign, stolen }) => foreign > 0.08 || stolen > 0.03)) return "";
-  return `Not a quiet machine: in the worst round others used ${share((round) => round.foreign)} of it, and ${share((round) => round.stolen)} was stolen by its host.`;
+  const percent = (value: number) => `${(value * 100).toFixed(0)} %`;
+  const foreign = rounds.map((round) => round.foreign);
+  const stolen = rounds.map((round) => round.stolen);
+  if (!foreign.some((share) => share > 0.08) && !stolen.some((share) => share > 0.03)) return "";
+  return [
+    `Not a quiet machine: others used ${percent(median(foreign))} of it in the median round and ${percent(Math.max(...foreign))} in the worst,`,
+    `and its host took ${percent(Math.max(...stolen))}. Such rounds say little about req/s: CPU per request holds up better.`,
+  ].join("\n");
 }
 
 function ratios({ workloads }: Results): string {
-  const lines = workloads.map((result) => {
-    const best = ratio(result, "fpm-best");
-    const deployed = ratio(result, "fpm-deployed");
-    return [
-      result.title,
-      best === undefined ? "–" : `${best.toFixed(2)}×`,
-      deployed === undefined ? "–" : `${deployed.toFixed(2)}×`,
-    ];
-  });
+  const times = (factor: number | undefined) => (factor === undefined ? "–" : `${factor.toFixed(2)}×`);
+  const cpu = (result: WorkloadResult, other: "fpm-best" | "fpm-deployed") => {
+    const ours = measuredOf(result, "phprun")?.cpuMicros;
+    const theirs = measuredOf(result, other)?.cpuMicros;
+    return ours === undefined || theirs === undefined ? undefined : theirs / ours;
+  };
+  const lines = workloads.map((result) => [
+    result.title,
+    times(ratio(result, "fpm-best")),
+    times(ratio(result, "fpm-deployed")),
+    times(cpu(result, "fpm-best")),
+    times(cpu(result, "fpm-deployed")),
+  ]);
   if (lines.length === 0) return "";
-  return table(
-    ["requests per second, phprun ÷", "fpm at its best (static: nginx)", "fpm as deployed"],
-    lines,
-  );
+  const head = [
+    "phprun against",
+    "fpm at best: req/s",
+    "as deployed",
+    "CPU per request, best",
+    "as deployed",
+  ];
+  return `${table(head, lines)}\n(static files: against nginx alone; all ratios above 1 are in phprun's favour)`;
 }
 
 function goals(found: readonly Goal[]): string {

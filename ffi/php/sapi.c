@@ -153,6 +153,7 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     if (phprun_sapi.startup(&phprun_sapi) != SUCCESS) {
         return -EIO;
     }
+    filter_startup();
     descriptors_after_php();
     sapi_module.name = (char *)sapi_name;
 #ifdef ZEND_SIGNALS

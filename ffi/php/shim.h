@@ -30,6 +30,7 @@ struct request {
     bool finished;     /* the response is complete; later output is dropped */
     bool disowned;     /* we are a child that the script has forked: the answer is not ours */
     bool posted;       /* the front may have seen the head */
+    bool filtered;     /* the filter extension has its copy of $_SERVER */
     bool fatal;        /* an error of a fatal type was raised; the script may have handled it */
     bool head_refused; /* the headers did not fit */
     volatile bool timed_out;
@@ -87,6 +88,10 @@ void become_host(void);
 
 /* evaluate.c: evaluates `code`, writes the string it returns to `fd`, ends the process. */
 ZEND_NORETURN void evaluate_to(const char *code, int fd);
+
+/* filter.c: $_SERVER for filter_input(), filled only when it is asked for. After module start-up. */
+void filter_startup(void);
+bool filter_is_postponed(void);
 
 /* heaps.c: notes Bun's heaps (before PHP has reserved anything), and gives their pages up in a worker. */
 void heaps_note(void);

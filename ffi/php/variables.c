@@ -51,7 +51,7 @@ void variables_startup(void)
 static void set_variable(HashTable *server, zend_string *name, const char *value, size_t length)
 {
     zval entry;
-    if (sapi_module.input_filter == php_default_input_filter) {
+    if (filter_is_postponed() || sapi_module.input_filter == php_default_input_filter) {
         ZVAL_STRINGL_FAST(&entry, value, length);
         zend_symtable_update(server, name, &entry);
         return;

@@ -1,5 +1,6 @@
 /* The front's side of a pool: one thread of one process calls these. */
 #include "futex.h"
+#include "points.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -187,6 +188,7 @@ int32_t phprun_resubmit_orphans(struct phprun_pool *pool)
         if (behind == 0 || behind >= 1u << 31) {
             continue; /* still ahead of the head: in the ring */
         }
+        PHPRUN_POINT("found an orphan");
         /* A live worker may be just about to claim it; whichever of us wins this exchange has it. */
         if (atomic_compare_exchange_strong(word, &claim, PHPRUN_FREE)) {
             push(pool, slot);

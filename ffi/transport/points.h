@@ -1,6 +1,7 @@
 /*
  * Places where a worker may die or be stopped and nothing may be lost: right before and right after each of its
- * atomic steps. test/ffi/transport-kill.c does it to it at each of them; in a real build they are nothing.
+ * atomic steps. test/ffi/transport-kill.c does it to it at each of them, and test/ffi/transport-stress.c dawdles
+ * there; in a real build they are nothing.
  */
 #ifndef PHPRUN_POINTS_H
 #define PHPRUN_POINTS_H

@@ -66,6 +66,7 @@ static void sleep_until_woken(struct phprun_pool *pool, uint32_t worker)
     struct phprun_worker *w = &pool->workers[worker];
     const uint64_t bit = UINT64_C(1) << (worker % 64);
 
+    PHPRUN_POINT("found nothing");
     atomic_store(&w->wake, 0);
     atomic_fetch_or(&header->sleeping[worker / 64], bit);
     PHPRUN_POINT("lying down");

@@ -4,6 +4,8 @@ import type { Pool } from "../pool/pool.ts";
 /** Thrown into Bun to cut the connection: a body that is not whole must not look whole. */
 class CutShort extends Error {}
 
+const SLOW_AFTER_MS = 25;
+
 interface DirectController {
   write(bytes: Uint8Array): number | Promise<number>;
   flush(): number | Promise<number>;
@@ -63,13 +65,18 @@ export class BodyStream {
       const wake = this.#wake;
       this.#wake = undefined;
       wake();
-    } else if (this.blockedSinceMs !== 0) {
+    } else if (this.#isSlow()) {
       this.#takeAhead();
     }
     if (!complete) return false;
     if (this.#available === 0 || this.#slotDone) return true;
     this.#onSlotDone = onRead;
     return false;
+  }
+
+  /** Called a few times a second: a client that has been slow for a while must not hold the worker. */
+  tick(): void {
+    if (this.#isSlow()) this.#takeAhead();
   }
 
   /** The worker is gone: what came is all that will come. */
@@ -150,6 +157,11 @@ export class BodyStream {
     this.#available -= bytes;
     memory.consume(this.#slot, bytes);
     if (this.#available === 0 && this.#complete) this.#finishSlot();
+  }
+
+  /** A client that takes its bytes as they come is blocked too, for moments; copying for it would only cost. */
+  #isSlow(): boolean {
+    return this.blockedSinceMs !== 0 && performance.now() - this.blockedSinceMs > SLOW_AFTER_MS;
   }
 
   #takeAhead(): void {

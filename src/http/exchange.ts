@@ -135,7 +135,10 @@ export class Exchange implements Job {
   }
 
   tick(nowMs: number): void {
-    if (this.#stream !== undefined) this.#checkReader(this.#stream, nowMs);
+    if (this.#stream !== undefined) {
+      this.#stream.tick();
+      this.#checkReader(this.#stream, nowMs);
+    }
     if (this.#watched || nowMs - this.asked.startedMs < WATCH_AFTER_MS) return;
     // Not at the start: most requests are over before a client could leave, and the signal is costly.
     this.#watched = true;

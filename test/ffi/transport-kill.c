@@ -289,8 +289,8 @@ static void await_sleep(const struct front *front, uint32_t first)
 /* ---- a death at each point ------------------------------------------------------------------- */
 
 static const char *const points[] = {
-    "found nothing", "popped", "claimed", "owing a wake-up", "copied", "waiting for room", "ended", "reported", "signaled",
-    "lying down", "getting up",
+    "found nothing", "popped", "claimed", "owing a wake-up", "copied", "waiting for room", "ended", "reported",
+    "signaled", "lying down", "getting up",
 };
 
 static void die_at(struct chance *chance, const char *point, uint32_t start)
@@ -500,6 +500,26 @@ static void overtaken_by_the_next_item(struct chance *chance)
     end(&front);
 }
 
+/* What waits in the ring is no orphan, wherever the indices are. */
+static void waits_in_the_ring(struct chance *chance, uint32_t start)
+{
+    struct front front = begin(chance, start - WORKERS);
+    await_sleep(&front, 0);
+    stop_all_but(&front, WORKERS);
+    const uint32_t tail = atomic_load(&front.stage.pool->header->tail);
+    CHECK(tail == start, "tail %u", tail);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        submit_one(&front, 0, 0);
+        CHECK(phprun_resubmit_orphans(front.stage.pool) == 0, "what is in the ring was submitted again");
+    }
+    CHECK(atomic_load(&front.stage.pool->header->tail) == tail + SLOTS, "the ring holds something else");
+    phprun_wake_one_worker(front.stage.pool);
+    go_on(&front);
+    await_rest(&front);
+    meet(&front);
+    end(&front);
+}
+
 static void keeps_what_it_claimed(struct chance *chance)
 {
     struct front front = begin(chance, 0);
@@ -601,6 +621,9 @@ int main(void)
     taken_again_by_itself(&chance);
     overtaken_by_the_next_item(&chance);
     keeps_what_it_claimed(&chance);
+    waits_in_the_ring(&chance, 1000);
+    waits_in_the_ring(&chance, 0u - SLOTS / 2);
+    waits_in_the_ring(&chance, (1u << 29) - SLOTS / 2);
     reports_late(&chance);
     retires_while_waking(&chance);
     claims_it_after_all(&chance);

@@ -54,7 +54,8 @@ static void answer(struct phprun_pool *pool, uint32_t number, uint32_t slot, uin
     const uint64_t item = request->item;
     CHECK(request->check == mix(item), "item %llu in slot %u", (unsigned long long)item, slot);
     CHECK(s->id == (uint32_t)item, "slot %u has id %u, item %llu", slot, s->id, (unsigned long long)item);
-    CHECK(item >= *next_item, "item %llu came after %llu", (unsigned long long)item, (unsigned long long)*next_item - 1);
+    CHECK(item >= *next_item, "item %llu came after %llu", (unsigned long long)item,
+          (unsigned long long)*next_item - 1);
     CHECK(pool->header->worker_count > 1 || item == *next_item, "item %llu, not %llu", (unsigned long long)item,
           (unsigned long long)*next_item);
     *next_item = item + 1;
@@ -141,7 +142,8 @@ struct front {
 static void submit(struct front *front, uint32_t burst)
 {
     struct phprun_pool *pool = front->stage.pool;
-    const uint64_t ends_after = front->load->front == MEETING ? front->submitted + burst : 0;
+    const uint64_t left = front->load->items - front->submitted;
+    const uint64_t ends_after = front->load->front == MEETING ? front->submitted + (burst < left ? burst : left) : 0;
     uint32_t count = 0;
     while (count < burst && front->free_count > 0 && front->submitted < front->load->items) {
         const uint64_t item = front->submitted++;

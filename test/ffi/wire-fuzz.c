@@ -212,8 +212,9 @@ static void fuzz_head(struct chance *chance, char *room, char *line_room)
         const char *value = name + strlen(name) + 1;
         CHECK(value + strlen(value) + 1 == head + longer, "\"%.*s\"", (int)length, line);
         CHECK(strncmp(name, line, strlen(name)) == 0 && line[strlen(name)] == ':', "\"%s\"", name);
-        CHECK(strlen(value) == 0 || (strchr(" \t", value[0]) == NULL && strchr(" \t", value[strlen(value) - 1]) == NULL),
-              "\"%s\"", value);
+        const size_t last = strlen(value) - 1;
+        CHECK(*value == '\0' || (strchr(" \t", value[0]) == NULL && strchr(" \t", value[last]) == NULL), "\"%s\"",
+              value);
         CHECK(memmem(line, length, value, strlen(value)) != NULL, "\"%s\"", value);
         used = (size_t)longer;
     }

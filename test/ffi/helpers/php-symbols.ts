@@ -16,7 +16,7 @@ const text = (value: string) => Buffer.from(`${value}\0`);
 
 openGlobal(libphpCandidates("auto")[0] ?? "");
 const { symbols } = dlopen(phpShimPath, phpSymbols);
-const [logOurs, logTheirs] = socketPair();
+const [, logTheirs] = socketPair();
 const evaluate = (code: string, cap: number) => {
   const out = Buffer.alloc(cap);
   const source = text(code);
