@@ -39,7 +39,11 @@ export async function runLoad(
       `--script=${script}`,
       `http://127.0.0.1:${port}${workload.path}`,
     ],
-    { stdio: ["ignore", "pipe", "pipe"], signal: scratch.signal },
+    {
+      stdio: ["ignore", "pipe", "pipe"],
+      signal: AbortSignal.any([scratch.signal, AbortSignal.timeout(durationMs + 15_000)]),
+      killSignal: "SIGKILL",
+    },
   );
   const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   const line = /^SUMMARY (.*)$/m.exec(output)?.[1];

@@ -148,7 +148,8 @@ export class Exchange implements Job {
   }
 
   refused(why: Refusal): void {
-    this.#giveBody();
+    // With a slot, a worker may just have claimed it and be reading: the body is given back when the slot has ended.
+    if (this.#slot < 0) this.#giveBody();
     const status = 503;
     this.host.shed(this, why);
     this.#settle(this.host.refuse(this, status, { "Retry-After": RETRY_AFTER_SECONDS }), status, 0);

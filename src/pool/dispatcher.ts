@@ -109,6 +109,8 @@ export class Dispatcher {
 
   /** Refuses what has waited too long, and lets every job look at its client. */
   sweep(nowMs: number): void {
+    // A worker stopped between completing something and waking us would hold up everybody's answers.
+    if (this.#inFlight > 0) this.drain();
     for (let next = this.#queue.peek(); next !== undefined; next = this.#queue.peek()) {
       const overdue = this.#isOverdue(next.queuedAtMs, nowMs);
       if (!overdue && !next.job.settled) break;
