@@ -45,7 +45,7 @@ export function describeConditions(phprun: string, settings: Settings): Conditio
       phprun: line([phprun, "version"]),
       PHP: settings.version,
       nginx: line(["nginx", "-v"]).replace(/^.*\//, ""),
-      wrk: line(["wrk", "--version"]).split(" ")[1] ?? "",
+      wrk: (line(["wrk", "--version"]).split(" ")[1] ?? "").replace("debian/", ""),
     },
     iniFiles: settings.iniFiles,
     ini: Object.fromEntries(shownIni.map((name) => [name, settings.ini[name] ?? null])),

@@ -85,6 +85,22 @@ test("workers that die in one request after another are replaced each time, and 
   expect(server.log.text).not.toContain("given up");
 });
 
+test("workers that have served max_requests are replaced under load, and no request is lost", async () => {
+  await using server = await start({ files, config: onePool({ worker_count: 2, max_requests: 20 }) });
+  const pids = new Set<string>();
+  const client = async (): Promise<void> => {
+    for (let i = 0; i < 60; i++) {
+      const { status, text } = await get(server, "/pid.php");
+      expect(status).toBe(200);
+      pids.add(text);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, client));
+  // 480 requests, 18 to 20 for each worker and the few that were in the ring: every end was noticed.
+  expect(pids.size).toBeGreaterThan(15);
+  await serving(server);
+});
+
 test("a response that had begun is cut off when its worker dies, never ended as if it were whole", async () => {
   await using server = await start({ files, config: onePool({ worker_count: 1 }) });
   const answer = await get(server, "/flush-kill.php");
