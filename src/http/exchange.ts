@@ -41,6 +41,7 @@ export interface ExchangeHost {
 /**
  * What Bun puts out with one system call. For an answer that comes later than its request, a larger body makes it
  * send the head piece by piece, some fifteen calls; as a stream, head and body go out together.
+ * See https://github.com/oven-sh/bun/pull/41341.
  */
 const CORK_BYTES = 12 * 1024;
 /** Requests that run longer than this are watched for a client that leaves. */
