@@ -70,10 +70,9 @@ function describePool(pool: PoolConfig): string[] {
 }
 
 function describeLimits({ server }: Config, openFiles: number): string {
-  const body = server.clientMaxBodyBytes;
   return [
     `${Number.isFinite(openFiles) ? openFiles : "unlimited"} open files`,
-    body === Number.MAX_SAFE_INTEGER ? "bodies of any size" : `bodies up to ${size(body)}`,
+    `bodies up to ${size(server.clientMaxBodyBytes)}`,
     `stop within ${time(server.stopTimeoutMs)}`,
     `spool in ${server.spoolDir}`,
   ].join(", ");

@@ -45,10 +45,6 @@ export class Dispatcher {
     return this.#inFlight;
   }
 
-  get queued(): number {
-    return this.#queue.length;
-  }
-
   /** Every slot in use with its job. */
   *running(): Generator<[slot: number, running: Running]> {
     for (const [slot, running] of this.#running.entries()) if (running !== undefined) yield [slot, running];

@@ -97,14 +97,6 @@ export class Pool {
     return this.report;
   }
 
-  get inFlight(): number {
-    return this.#dispatcher.inFlight;
-  }
-
-  get queued(): number {
-    return this.#dispatcher.queued;
-  }
-
   /** Hands a job to a worker, or lets it wait, or refuses it. */
   dispatch(job: Job): void {
     this.#dispatcher.dispatch(job);
