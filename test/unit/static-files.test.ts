@@ -390,7 +390,11 @@ test("serving leaves no file descriptor open", async () => {
     await (await site.fetch("/a.bin")).text();
     await (await site.fetch("/a.bin", { Range: "bytes=1-5,7-9" })).text();
   }
-  expect(readdirSync("/proc/self/fd").length).toBeLessThanOrEqual(before + 2);
+  // Bun closes the last ones a moment after the client has its bytes.
+  const open = () => readdirSync("/proc/self/fd").length;
+  for (const untilMs = performance.now() + 2000; open() > before + 2 && performance.now() < untilMs;)
+    await Bun.sleep(5);
+  expect(open()).toBeLessThanOrEqual(before + 2);
   expect(site.errors).toEqual([]);
 });
 
