@@ -26,7 +26,10 @@ export const LAYOUT = [
   "workerRequests",
   "workerStartedNs",
   "workerMemoryBytes",
+  "workerOwnBytes",
   "workerDroppedLogs",
+  "workerLeaving",
+  "workerLastFunction",
   "headerSlotsAt",
   "headerWorkersAt",
   "headerRequestsAt",
@@ -52,7 +55,10 @@ export const Outcome = {
 } as const;
 
 /** PHPRUN_REQUEST_* */
-export const RequestOption = { https: 1 } as const;
+export const RequestOption = { https: 1, probe: 2 } as const;
+
+/** enum phprun_leaving */
+export const Leaving = { not: 0, asked: 1, memory: 2 } as const;
 
 /** enum phprun_worker_state */
 export const WorkerState = { none: 0, starting: 1, idle: 2, busy: 3, gone: 4 } as const;

@@ -7,7 +7,7 @@ import { phpSymbols } from "./symbols.ts";
 import { openGlobal } from "./system.ts";
 import { check } from "./transport.ts";
 
-const PHP_ABI = 1;
+const PHP_ABI = 2;
 
 /** What the shim was compiled against. */
 export interface BuiltFor {

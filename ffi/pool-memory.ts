@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import type { Layout } from "./layout.ts";
 import { PhprunError } from "../src/errors.ts";
@@ -9,6 +10,10 @@ export interface PoolMemoryOptions {
   readonly requestBytes: number;
   readonly responseBytes: number;
 }
+
+const RING_FULL = -constants.errno.EAGAIN;
+/** PHPRUN_FUNCTION_BYTES */
+const FUNCTION_BYTES = 192;
 
 /** Buffer's own methods, which its types leave out: one native call each, without an encoding to look up. */
 interface Latin1Methods {
@@ -29,8 +34,17 @@ export interface WorkerRecord {
   readonly pid: number;
   readonly generation: number;
   readonly requests: number;
+  /** When its request started, in nanoseconds of CLOCK_MONOTONIC; 0 when idle. */
+  readonly startedNs: number;
+  /** Peak of PHP's heap in the last request. */
   readonly memoryBytes: number;
+  /** Resident memory less what is shared, when the worker last looked. */
+  readonly ownBytes: number;
   readonly droppedLogs: number;
+  /** Why it ended of its own accord: `Leaving`. */
+  readonly leaving: number;
+  /** Where a crash found it; empty when not known. */
+  readonly lastFunction: string;
 }
 
 /** The shared memory of one pool, from the front's side. See ffi/transport/transport.h. */
@@ -115,9 +129,25 @@ export class PoolMemory {
     this.#setLong(at + layout.slotBodyOffset, request.bodyOffset);
   }
 
-  /** Hands a slot to the workers; none is woken before wakeWorker(). */
-  submit(slot: number): void {
-    check(this.#symbols.phprun_submit(this.#pool, slot), `submit slot ${slot}`);
+  /** Hands a slot to the workers; none is woken before wakeWorker(). False when the ring has no room just now. */
+  submit(slot: number): boolean {
+    const result = this.#symbols.phprun_submit(this.#pool, slot);
+    return result === RING_FULL ? false : check(result, `submit slot ${slot}`) === 0;
+  }
+
+  /** Takes a submitted slot back. False when a worker was quicker. */
+  withdraw(slot: number): boolean {
+    return this.#symbols.phprun_withdraw(this.#pool, slot) === 1;
+  }
+
+  /** What a worker may hold after a request before it ends to be replaced; 0: no limit. */
+  setMemoryLimit(bytes: number): void {
+    this.#symbols.phprun_set_memory_limit(this.#pool, bytes);
+  }
+
+  /** Asks where a worker is in a request; the answer comes on the log channel. */
+  look(worker: number, requestId: number): void {
+    this.#symbols.phprun_worker_look(this.#pool, worker, requestId);
   }
 
   /** After one or several submissions: wakes one worker, which wakes the next while work is left. */
@@ -227,9 +257,19 @@ export class PoolMemory {
       pid: this.#word(at + layout.workerPid),
       generation: this.#word(at + layout.workerGeneration),
       requests: this.#long(at + layout.workerRequests),
+      startedNs: this.#long(at + layout.workerStartedNs),
       memoryBytes: this.#long(at + layout.workerMemoryBytes),
+      ownBytes: this.#long(at + layout.workerOwnBytes),
       droppedLogs: this.#word(at + layout.workerDroppedLogs),
+      leaving: this.#word(at + layout.workerLeaving),
+      lastFunction: this.#text(at + layout.workerLastFunction, FUNCTION_BYTES),
     };
+  }
+
+  /** A NUL-terminated text that a worker wrote, and may have been killed while it did. */
+  #text(at: number, most: number): string {
+    const end = this.bytes.indexOf(0, at);
+    return this.bytes.toString("utf8", at, end < 0 ? at + most : Math.min(end, at + most));
   }
 
   #slotField(slot: number, field: number): number {

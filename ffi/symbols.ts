@@ -36,8 +36,24 @@ export const transportSymbols = {
   },
   phprun_client_gone: { args: ["ptr", "u32"], returns: "void" },
   phprun_deadline: { args: ["ptr", "u32"], returns: "void" },
+  phprun_withdraw: { args: ["ptr", "u32"], returns: "i32" }, // 1, or 0 when a worker has it
   phprun_release: { args: ["ptr", "u32"], returns: "void" },
   phprun_worker_retire: { args: ["ptr", "u32"], returns: "void" },
+  phprun_set_memory_limit: {
+    args: [
+      "ptr",
+      "f64", // double bytes
+    ],
+    returns: "void",
+  },
+  phprun_worker_look: {
+    args: [
+      "ptr",
+      "u32", // uint32_t worker
+      "u32", // uint32_t id
+    ],
+    returns: "void",
+  },
   phprun_worker_bury: { args: ["ptr", "u32"], returns: "i32" }, // slot it ran, or -1
   phprun_resubmit_orphans: { args: ["ptr"], returns: "i32" },
   phprun_socketpair: { args: ["ptr"], returns: "i32" }, // int32_t out[2]

@@ -10,13 +10,14 @@
 #include "../transport/transport.h"
 
 /* Grows with every change of a signature or of the request block; ffi/library.ts compares it at load. */
-#define PHPRUN_PHP_ABI 1u
+#define PHPRUN_PHP_ABI 2u
 
 /* Status of a worker in which an extension or a library called exit(). */
 #define PHPRUN_EXIT_CALLED 250
 
 /* phprun_slot.options */
 #define PHPRUN_REQUEST_HTTPS 1u
+#define PHPRUN_REQUEST_PROBE 2u /* no script: PHP itself answers that it runs */
 
 /*
  * The request block: NUL-terminated values one after the other. First these, in this order (empty when

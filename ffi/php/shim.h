@@ -15,6 +15,7 @@ struct worker {
     struct phprun_pool *pool;
     uint32_t number;
     int spool_fd;
+    int statm_fd; /* its own /proc/self/statm */
 };
 
 /* One request, from phprun_worker_take() to phprun_finish(). Reached through SG(server_context). */

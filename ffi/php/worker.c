@@ -4,6 +4,7 @@
 
 #include <Zend/zend_alloc.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
@@ -62,6 +63,12 @@ static void run_script(const struct request *request)
     zend_destroy_file_handle(&script);
 }
 
+/* PHP runs, from request start-up to output: all there is to know of a generation whose scripts nobody has named. */
+static void answer_probe(void)
+{
+    zend_eval_string("header('Content-Type: text/plain'); echo 'ready';", NULL, "phprun probe");
+}
+
 /*
  * A fatal error is not a 200, whatever display_errors says. PHP itself sees to it only when
  * display_errors is off.
@@ -89,7 +96,11 @@ static void serve(struct worker *worker, uint32_t number)
     zend_first_try {
         set_request_info(&request);
         if (php_request_startup() == SUCCESS) {
-            run_script(&request);
+            if (request.slot->options & PHPRUN_REQUEST_PROBE) {
+                answer_probe();
+            } else {
+                run_script(&request);
+            }
         } else {
             request.fatal = true;
             EG(exit_status) = 255;
@@ -125,6 +136,40 @@ static void note_fork(void)
     }
 }
 
+/* Requests quicker than this hold little; of those only every so many-th is followed by a look at the memory. */
+#define QUICK_NS 200000u
+#define QUICK_REQUESTS 16u
+
+/* Resident memory less what is shared with others: opcache, code, the pool. */
+static uint64_t own_memory(int statm_fd)
+{
+    char text[96];
+    const ssize_t length = pread(statm_fd, text, sizeof text - 1, 0);
+    if (length <= 0) {
+        return 0;
+    }
+    text[length] = '\0';
+    unsigned long total, resident, shared;
+    if (sscanf(text, "%lu %lu %lu", &total, &resident, &shared) != 3) {
+        return 0;
+    }
+    return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Whether the worker holds more than it may, so that it is to be replaced. Called between two requests. */
+static bool holds_too_much(const struct worker *worker, struct phprun_worker *record, uint64_t started_ns)
+{
+    const uint64_t limit = atomic_load_explicit(&worker->pool->header->memory_limit_bytes, memory_order_relaxed);
+    const uint64_t requests = atomic_load_explicit(&record->requests, memory_order_relaxed);
+    if (limit == 0 || worker->statm_fd < 0 ||
+        (requests % QUICK_REQUESTS != 0 && phprun_now_ns() - started_ns < QUICK_NS)) {
+        return false;
+    }
+    const uint64_t bytes = own_memory(worker->statm_fd);
+    atomic_store_explicit(&record->own_bytes, bytes, memory_order_relaxed);
+    return bytes > limit;
+}
+
 void worker_main(struct worker *worker)
 {
     pthread_atfork(NULL, NULL, note_fork);
@@ -135,6 +180,7 @@ void worker_main(struct worker *worker)
      */
     PG(max_input_time) = -1;
     record->pid = (uint32_t)getpid();
+    worker->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     atomic_store(&record->state, PHPRUN_WORKER_IDLE);
     for (;;) {
         const int32_t slot = phprun_worker_take(worker->pool, worker->number);
@@ -142,7 +188,8 @@ void worker_main(struct worker *worker)
             _exit(0);
         }
         atomic_store_explicit(&record->slot, (uint32_t)slot, memory_order_relaxed);
-        atomic_store_explicit(&record->started_ns, phprun_now_ns(), memory_order_relaxed);
+        const uint64_t started_ns = phprun_now_ns();
+        atomic_store_explicit(&record->started_ns, started_ns, memory_order_relaxed);
         atomic_store_explicit(&record->state, PHPRUN_WORKER_BUSY, memory_order_release);
         serve(worker, (uint32_t)slot);
         if (is_scripts_child) {
@@ -153,5 +200,10 @@ void worker_main(struct worker *worker)
         atomic_store_explicit(&record->started_ns, 0, memory_order_relaxed);
         atomic_store_explicit(&record->slot, PHPRUN_NONE, memory_order_relaxed);
         atomic_store_explicit(&record->state, PHPRUN_WORKER_IDLE, memory_order_release);
+        if (holds_too_much(worker, record, started_ns)) {
+            atomic_store_explicit(&record->leaving, PHPRUN_LEAVING_MEMORY, memory_order_relaxed);
+            phprun_wake_one_worker(worker->pool); /* the wake-up that got us here may have been for more */
+            _exit(0);
+        }
     }
 }

@@ -24,6 +24,29 @@ static void push(struct phprun_pool *pool, uint32_t slot)
     atomic_store(&header->tail, tail + 1);
 }
 
+/*
+ * The ring holds every slot twice, but entries of slots that were withdrawn stay on it until they are popped:
+ * while every worker is busy nobody pops, so those at its head are dropped here.
+ */
+static int has_room(struct phprun_pool *pool)
+{
+    struct phprun_header *header = pool->header;
+    const uint32_t tail = atomic_load_explicit(&header->tail, memory_order_relaxed);
+    uint32_t head = atomic_load(&header->head);
+    while (tail - head >= header->ring_capacity) {
+        const uint32_t slot =
+            atomic_load_explicit(&header->ring[head & (header->ring_capacity - 1)], memory_order_relaxed);
+        if (atomic_load(&pool->slots[slot].claim) == queued_claim(head)) {
+            return 0; /* still wanted */
+        }
+        /* Fails when a worker has popped it: `head` is then what the worker made of it. */
+        if (atomic_compare_exchange_strong(&header->head, &head, head + 1)) {
+            head++;
+        }
+    }
+    return 1;
+}
+
 int32_t phprun_submit(struct phprun_pool *pool, uint32_t slot)
 {
     struct phprun_slot *s = &pool->slots[slot];
@@ -31,7 +54,9 @@ int32_t phprun_submit(struct phprun_pool *pool, uint32_t slot)
         atomic_load_explicit(&s->claim, memory_order_relaxed) != PHPRUN_FREE) {
         return -EINVAL;
     }
-    /* A full ring cannot be: it holds at least as many entries as there are slots, each once. */
+    if (!has_room(pool)) {
+        return -EAGAIN;
+    }
     atomic_store_explicit(&s->flags, 0, memory_order_relaxed);
     atomic_store_explicit(&s->outcome, 0, memory_order_relaxed);
     atomic_store_explicit(&s->used, 0, memory_order_relaxed);
@@ -108,6 +133,18 @@ void phprun_deadline(struct phprun_pool *pool, uint32_t slot)
     atomic_fetch_or(&pool->slots[slot].flags, PHPRUN_DEADLINE);
 }
 
+int32_t phprun_withdraw(struct phprun_pool *pool, uint32_t slot)
+{
+    _Atomic uint32_t *word = &pool->slots[slot].claim;
+    uint32_t claim = atomic_load(word);
+    if (PHPRUN_PHASE(claim) != PHPRUN_QUEUED) {
+        return 0;
+    }
+    PHPRUN_POINT("withdrawing");
+    /* Against a worker that is just claiming it: whichever of us wins has it. */
+    return atomic_compare_exchange_strong(word, &claim, PHPRUN_FREE);
+}
+
 void phprun_release(struct phprun_pool *pool, uint32_t slot)
 {
     atomic_store_explicit(&pool->slots[slot].claim, PHPRUN_FREE, memory_order_relaxed);
@@ -122,6 +159,10 @@ void phprun_worker_prepare(struct phprun_pool *pool, uint32_t worker, uint32_t g
     atomic_store(&w->requests, 0);
     atomic_store(&w->started_ns, 0);
     atomic_store(&w->memory_bytes, 0);
+    atomic_store(&w->own_bytes, 0);
+    atomic_store(&w->leaving, PHPRUN_LEAVING_NOT);
+    atomic_store(&w->look_id, 0);
+    w->last_function[0] = '\0';
     w->pid = 0;
     w->generation = generation;
     atomic_store(&w->state, PHPRUN_WORKER_STARTING);
@@ -139,6 +180,20 @@ void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker)
     struct phprun_worker *w = &pool->workers[worker];
     atomic_store(&w->retire, 1);
     wake_worker(w);
+}
+
+void phprun_set_memory_limit(struct phprun_pool *pool, double bytes)
+{
+    atomic_store(&pool->header->memory_limit_bytes, (uint64_t)bytes);
+}
+
+void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id)
+{
+    struct phprun_worker *w = &pool->workers[worker];
+    atomic_store(&w->look_id, id);
+    /* The word changes before the wake-up, so a thread about to sleep on it does not. */
+    atomic_fetch_add(&w->look, 1);
+    futex_wake_one(&w->look);
 }
 
 int32_t phprun_worker_bury(struct phprun_pool *pool, uint32_t worker)

@@ -23,7 +23,7 @@
 #define PHPRUN_API __attribute__((visibility("default")))
 
 /* Grows with every change of a structure or signature below; ffi/library.ts compares it at load. */
-#define PHPRUN_TRANSPORT_ABI 1u
+#define PHPRUN_TRANSPORT_ABI 2u
 #define PHPRUN_MAGIC 0x52504850u /* "PHPR" */
 
 #define PHPRUN_MAX_SLOTS 1024u
@@ -65,7 +65,16 @@ enum phprun_worker_state {
     PHPRUN_WORKER_GONE = 4,
 };
 
-/* One per worker. Written by the worker alone, except `wake`, `retire` and `state` at birth and death. */
+/* Why a worker ended of its own accord. */
+enum phprun_leaving {
+    PHPRUN_LEAVING_NOT = 0,
+    PHPRUN_LEAVING_ASKED = 1,  /* `retire` was set */
+    PHPRUN_LEAVING_MEMORY = 2, /* it held more than the pool's memory limit after a request */
+};
+
+#define PHPRUN_FUNCTION_BYTES 192u
+
+/* One per worker. Written by the worker alone, except `wake`, `retire`, `look`, and `state` at birth and death. */
 struct phprun_worker {
     alignas(128) _Atomic uint32_t wake; /* futex: 1 when there is reason to look */
     _Atomic uint32_t retire;            /* 1: end after the current request */
@@ -76,7 +85,13 @@ struct phprun_worker {
     _Atomic uint64_t requests;          /* served since its start */
     _Atomic uint64_t started_ns;        /* CLOCK_MONOTONIC start of the current request, 0 when idle */
     _Atomic uint64_t memory_bytes;      /* Zend heap peak of the last request */
+    _Atomic uint64_t own_bytes;         /* resident memory less what is shared, when last measured */
     _Atomic uint32_t dropped_logs;      /* log records that found the channel full */
+    _Atomic uint32_t leaving;           /* enum phprun_leaving */
+    _Atomic uint32_t look;              /* futex: grows each time the front asks where the worker is */
+    _Atomic uint32_t look_id;           /* the request that is asked about */
+    /* Where a crash found it, as "Class::method() file:line"; NUL-terminated, empty when not known. */
+    char last_function[PHPRUN_FUNCTION_BYTES];
 };
 
 struct phprun_slot {
@@ -116,7 +131,7 @@ struct phprun_header {
     uint32_t abi;
     uint32_t slot_count;
     uint32_t worker_count;
-    uint32_t ring_capacity; /* power of two, at least slot_count */
+    uint32_t ring_capacity; /* power of two, at least twice slot_count */
     uint32_t request_bytes; /* size of each request buffer */
     uint32_t response_bytes;
     uint32_t workers_at; /* offsets from the start of the mapping */
@@ -124,13 +139,14 @@ struct phprun_header {
     uint64_t requests_at;
     uint64_t responses_at;
     uint64_t total_bytes;
+    _Atomic uint64_t memory_limit_bytes; /* a worker that holds more after a request ends; 0: no limit */
 
     alignas(128) _Atomic uint32_t tail;     /* submission ring: the front's end */
     alignas(128) _Atomic uint32_t head;     /* submission ring: the workers' end */
     alignas(128) _Atomic uint32_t signaled; /* 1: the front has been woken and has not looked yet */
     alignas(128) _Atomic uint64_t completed[PHPRUN_MAX_SLOTS / 64];
     alignas(128) _Atomic uint64_t sleeping[PHPRUN_MAX_WORKERS / 64];
-    alignas(128) _Atomic uint32_t ring[PHPRUN_MAX_SLOTS];
+    alignas(128) _Atomic uint32_t ring[2 * PHPRUN_MAX_SLOTS];
 };
 
 /* One process's view of a pool. Not shared; `sweep` and `pending` belong to the front's drain. */
@@ -163,7 +179,8 @@ PHPRUN_API void *phprun_pool_base(struct phprun_pool *pool);
 /* ---- front: one thread of one process ------------------------------------------------------- */
 
 /*
- * Hands a filled slot to the workers. The slot must be FREE. Wakes nobody: after one or several submissions
+ * Hands a filled slot to the workers. The slot must be FREE. -EAGAIN when the ring is full of slots that were
+ * withdrawn: try again when a worker has taken something. Wakes nobody: after one or several submissions
  * the front calls phprun_wake_one_worker(), and each woken worker wakes the next while work is left. So a
  * burst costs the front a system call or two.
  */
@@ -187,6 +204,12 @@ PHPRUN_API void phprun_client_gone(struct phprun_pool *pool, uint32_t slot);
 /* The soft deadline has passed: a worker that is then signalled ends the script. */
 PHPRUN_API void phprun_deadline(struct phprun_pool *pool, uint32_t slot);
 
+/*
+ * Takes a submitted slot back before a worker has it. Returns 1 when it is FREE again, 0 when a worker was
+ * quicker. Its entry stays on the ring; whoever pops it finds that it counts no more.
+ */
+PHPRUN_API int32_t phprun_withdraw(struct phprun_pool *pool, uint32_t slot);
+
 /* Takes an ended slot back. */
 PHPRUN_API void phprun_release(struct phprun_pool *pool, uint32_t slot);
 
@@ -195,6 +218,12 @@ PHPRUN_API void phprun_worker_prepare(struct phprun_pool *pool, uint32_t worker,
 
 /* Asks a worker to end after its current request. */
 PHPRUN_API void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker);
+
+/* What a worker may hold after a request (see `own_bytes`) before it ends to be replaced; 0: no limit. */
+PHPRUN_API void phprun_set_memory_limit(struct phprun_pool *pool, double bytes);
+
+/* Asks where a worker is in its request `id`; the answer comes on the log channel. */
+PHPRUN_API void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id);
 
 /*
  * A worker has died: repairs what it may have left half done. Returns the slot it was running (the caller

@@ -93,6 +93,7 @@ int32_t phprun_worker_take(struct phprun_pool *pool, uint32_t worker)
     int slept = 0;
     for (;;) {
         if (atomic_load_explicit(&w->retire, memory_order_relaxed)) {
+            atomic_store_explicit(&w->leaving, PHPRUN_LEAVING_ASKED, memory_order_relaxed);
             pass_on(pool); /* the wake-up that got us here may have been for a request */
             return -1;
         }

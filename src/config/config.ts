@@ -24,6 +24,10 @@ export interface ServerConfig {
   readonly requestId: boolean;
   /** Folder for the unlinked file that large request bodies are spooled to. */
   readonly spoolDir: string;
+  /** Unix socket for `phprun status`, `reload` and `stop`: a path, "auto", or null for none. */
+  readonly controlSocket: string | null;
+  /** The front's own memory above which a warning is logged. */
+  readonly memoryWarnBytes: number;
   /** File that receives the front's pid, for `phprun stop`; null for none. */
   readonly pidFile: string | null;
   /** Extra `Server:` product token; null sends no Server header. */
@@ -68,19 +72,71 @@ export interface StaticConfig {
 export interface PoolConfig {
   readonly name: string;
   readonly workers: { readonly min: number; readonly max: number };
+  /** How long workers beyond `min` must have been unneeded before they end. */
+  readonly idleTimeoutMs: number;
+  /** A worker's own memory above which it is replaced after its request. */
   readonly memoryLimitBytes: number;
+  /** A worker's own memory above which it is killed at once. */
+  readonly memoryKillBytes: number;
   /** 0 means never. */
   readonly maxRequests: number;
   /** From dispatch to PHP's own fatal error and 504; 0 means none. */
   readonly timeoutMs: number;
   /** From the soft deadline to SIGKILL. */
   readonly killAfterMs: number;
+  /** Requests that run longer are logged with their PHP backtrace; 0 turns it off. */
+  readonly slowMs: number;
+  /** Give a safe request whose worker died, and of which nothing was sent, a second worker. */
+  readonly retry: boolean;
+  /** Glob patterns of paths. */
   readonly patterns: readonly string[];
+  /** Glob patterns of host names, without port; empty matches every host. */
+  readonly hosts: readonly string[];
+  /** Request methods in upper case; empty matches every method. */
+  readonly methods: readonly string[];
   readonly queue: { readonly max: number; readonly timeoutMs: number };
   /** Bytes of a streamed response the front takes ahead of a slow reader. */
   readonly responseBufferBytes: number;
+  /** Nice value of the host and its workers, -20 to 19. */
+  readonly nice: number;
+  /** Who the host and its workers run as; null: whoever started phprun. */
+  readonly runAs: { readonly name: string; readonly uid: number; readonly gid: number } | null;
+  /** Processors the host and its workers may run on; empty: all. */
+  readonly cpuAffinity: readonly number[];
+  /** So many crashes (SIGSEGV, SIGBUS) within the interval replace the whole generation; threshold 0: never. */
+  readonly emergencyRestart: { readonly threshold: number; readonly intervalMs: number };
   readonly ini: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
+}
+
+/** What a new generation must answer before it gets traffic. */
+export interface HealthConfig {
+  /** URL path of a script that must answer with 200 to 399; null: PHP's own answer will do. */
+  readonly path: string | null;
+  readonly timeoutMs: number;
+}
+
+export interface ReloadConfig {
+  /** How long an old generation may take to finish its requests. */
+  readonly drainTimeoutMs: number;
+}
+
+/** What `serve --watch` looks at. */
+export interface WatchConfig {
+  /** Folders and files, absolute. */
+  readonly paths: readonly string[];
+  /** Globs of files that matter, relative to the watched folder. */
+  readonly include: readonly string[];
+  /** Globs of files and folders that do not. */
+  readonly ignore: readonly string[];
+  readonly debounceMs: number;
+  /** Look every so often instead of being told by the system; 0: be told. */
+  readonly pollMs: number;
+}
+
+export interface AdminConfig {
+  /** Where `/-/health`, `/-/ready` and `/-/status` are served; null: nowhere. */
+  readonly listener: Listener | null;
 }
 
 export interface LoggingConfig {
@@ -104,5 +160,9 @@ export interface Config {
   /** Files to answer with in place of the built-in page, by status. */
   readonly errorPages: Readonly<Record<number, string>>;
   readonly pools: readonly PoolConfig[];
+  readonly health: HealthConfig;
+  readonly reload: ReloadConfig;
+  readonly watch: WatchConfig;
+  readonly admin: AdminConfig;
   readonly logging: LoggingConfig;
 }

@@ -3,7 +3,7 @@ import { closeSync, fstatSync, ftruncateSync, globSync } from "node:fs";
 import { join } from "node:path";
 
 import { compile, root } from "../../ffi/compile.ts";
-import { Outcome, Phase, WorkerState } from "../../ffi/layout.ts";
+import { Leaving, Outcome, Phase, WorkerState } from "../../ffi/layout.ts";
 import { PoolMemory } from "../../ffi/pool-memory.ts";
 import { socketPair } from "../../ffi/system.ts";
 import { PhprunError } from "../../src/errors.ts";
@@ -160,11 +160,31 @@ test("a worker's record tells what it is and has done", async () => {
     pid: front.pid,
     generation: 7,
     requests: 3,
+    startedNs: 0,
     memoryBytes: 5_000_000_000,
+    ownBytes: 0,
     droppedLogs: 0,
+    leaving: Leaving.not,
+    lastFunction: "",
   });
   expect(front.memory.workerSlot(0)).toBe(0xffff_ffff);
   expect(front.memory.worker(1).state).toBe(WorkerState.none);
+});
+
+test("a slot that is withdrawn is free again, and may be submitted however often while nobody takes anything", async () => {
+  const memory = new PoolMemory({ ...sizes, workers: 1 });
+  // The entry at the head stays wanted, so the ring cannot be cleared of those behind it.
+  memory.submit(0);
+  let refused = 0;
+  for (let i = 0; i < 100; i++) {
+    if (memory.submit(1)) expect(memory.withdraw(1)).toBe(true);
+    else refused++;
+    expect(memory.phase(1)).toBe(Phase.free);
+  }
+  expect(refused).toBeGreaterThan(0);
+  expect(memory.withdraw(0)).toBe(true);
+  expect(memory.submit(1)).toBe(true);
+  expect(memory.phase(1)).toBe(Phase.queued);
 });
 
 test("the front is woken once for all that is completed before it looks", async () => {

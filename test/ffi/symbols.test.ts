@@ -34,6 +34,13 @@ test("every function of the transport library can be called as symbols.ts says",
       expect(symbols.phprun_submit(pool, 0)).toBe(-22); // it is not free any more
       expect(symbols.phprun_submit(pool, 2)).toBe(-22); // there are two
     },
+    phprun_withdraw: () => {
+      expect(symbols.phprun_withdraw(pool, 0)).toBe(1);
+      expect(symbols.phprun_withdraw(pool, 0)).toBe(0); // it is free
+      expect(symbols.phprun_submit(pool, 0)).toBe(0);
+    },
+    phprun_set_memory_limit: () => symbols.phprun_set_memory_limit(pool, 5e9),
+    phprun_worker_look: () => symbols.phprun_worker_look(pool, 0, 7),
     phprun_wake_one_worker: () => symbols.phprun_wake_one_worker(pool),
     phprun_begin_drain: () => symbols.phprun_begin_drain(pool),
     phprun_next_completed: () => expect(symbols.phprun_next_completed(pool)).toBe(-1),
