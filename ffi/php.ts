@@ -7,7 +7,10 @@ import { phpSymbols } from "./symbols.ts";
 import { openGlobal } from "./system.ts";
 import { check } from "./transport.ts";
 
-const PHP_ABI = 2;
+const PHP_ABI = 3;
+
+/** PHPRUN_HOST_* of ffi/php/php.h. */
+const HOST_SLOW_LOG = 1;
 
 /** What the shim was compiled against. */
 export interface BuiltFor {
@@ -107,8 +110,9 @@ export class Php {
   }
 
   /** The fork server; returns when the front is gone or has said END. */
-  runHost(poolFd: number, controlFd: number, wakeFd: number, spoolFd: number): number {
-    return this.#symbols.phprun_host_run(poolFd, controlFd, wakeFd, spoolFd);
+  runHost(fds: { pool: number; control: number; wake: number; spool: number }, slowLog: boolean): number {
+    const options = slowLog ? HOST_SLOW_LOG : 0;
+    return this.#symbols.phprun_host_run(fds.pool, fds.control, fds.wake, fds.spool, options);
   }
 }
 

@@ -1,3 +1,4 @@
+import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import type { Layout } from "./layout.ts";
@@ -55,9 +56,9 @@ export class PoolMemory {
   readonly requestBytes: number;
   readonly responseBytes: number;
   /** The whole mapping. Views of it are valid until close(). */
-  readonly bytes: Buffer<ArrayBuffer> & Latin1Methods;
-  readonly #words: Uint32Array;
-  readonly #longs: BigUint64Array;
+  bytes: Buffer<ArrayBuffer> & Latin1Methods;
+  #words: Uint32Array;
+  #longs: BigUint64Array;
   readonly #layout: Layout;
   readonly #symbols: ReturnType<typeof transport>["symbols"];
   readonly #pool: Pointer;
@@ -65,6 +66,7 @@ export class PoolMemory {
   readonly #workersAt: number;
   readonly #requestsAt: number;
   readonly #responsesAt: number;
+  #closed = false;
   readonly #news: SlotNews = { phase: 0, outcome: 0, used: 0 };
 
   constructor(options: PoolMemoryOptions) {
@@ -97,6 +99,18 @@ export class PoolMemory {
     this.#workersAt = header.getUint32(layout.headerWorkersAt, true);
     this.#requestsAt = Number(header.getBigUint64(layout.headerRequestsAt, true));
     this.#responsesAt = Number(header.getBigUint64(layout.headerResponsesAt, true));
+  }
+
+  /** Gives the memory back. Whoever still holds a slot of it reads nothing from then on. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // Before the mapping goes: a view of it would read from an address that is somebody else's by then.
+    this.bytes = Buffer.alloc(0) as Buffer<ArrayBuffer> & Latin1Methods;
+    this.#words = new Uint32Array(0);
+    this.#longs = new BigUint64Array(0);
+    this.#symbols.phprun_pool_unmap(this.#pool);
+    closeSync(this.fd);
   }
 
   /** Where a slot's request buffer starts in `bytes`. */
@@ -147,6 +161,7 @@ export class PoolMemory {
 
   /** Asks where a worker is in a request; the answer comes on the log channel. */
   look(worker: number, requestId: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_worker_look(this.#pool, worker, requestId);
   }
 
@@ -208,10 +223,12 @@ export class PoolMemory {
   }
 
   consume(slot: number, bytes: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_consume(this.#pool, slot, bytes);
   }
 
   clientGone(slot: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_client_gone(this.#pool, slot);
   }
 
@@ -220,19 +237,23 @@ export class PoolMemory {
   }
 
   release(slot: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_release(this.#pool, slot);
   }
 
   retire(worker: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_worker_retire(this.#pool, worker);
   }
 
   /** Repairs what a dead worker left. Returns the slot it was running, or -1. */
   bury(worker: number): number {
+    if (this.#closed) return -1;
     return this.#symbols.phprun_worker_bury(this.#pool, worker);
   }
 
   resubmitOrphans(): number {
+    if (this.#closed) return 0;
     return this.#symbols.phprun_resubmit_orphans(this.#pool);
   }
 

@@ -74,6 +74,64 @@ export const transportSymbols = {
     ],
     returns: "i32", // 0, or the length of the message in `error`
   },
+  phprun_limit_open_files: { args: ["f64"], returns: "f64" }, // what it is now, or -errno
+  phprun_notify: {
+    args: [
+      "ptr", // const char *address
+      "ptr", // const uint8_t *message
+      "u32", // uint32_t bytes
+    ],
+    returns: "i32",
+  },
+  phprun_monotonic_us: { args: [], returns: "f64" },
+  phprun_listener_address: {
+    args: [
+      "i32", // int32_t fd
+      "ptr", // char *out
+      "u32", // uint32_t cap
+    ],
+    returns: "i32", // length, or -errno
+  },
+  phprun_make_private: { args: ["i32"], returns: "i32" },
+  phprun_replace_watched: {
+    args: [
+      "i32", // int32_t epoll
+      "i32", // int32_t fd
+      "i32", // int32_t given
+      "u32", // uint32_t events
+      "u32", // uint32_t data_low
+      "u32", // uint32_t data_high
+    ],
+    returns: "i32",
+  },
+  phprun_reap: { args: ["i32"], returns: "i32" }, // 1, or 0 when it still runs
+  phprun_set_nice: { args: ["i32"], returns: "i32" },
+  phprun_set_affinity: {
+    args: [
+      "ptr", // const int32_t *processors
+      "u32", // uint32_t count
+    ],
+    returns: "i32",
+  },
+  phprun_become_user: {
+    args: [
+      "ptr", // const char *name
+      "u32", // uint32_t uid
+      "u32", // uint32_t gid
+      "ptr", // char *error
+      "u32", // uint32_t cap
+    ],
+    returns: "i32", // 0, or the length of the message in `error`
+  },
+  phprun_die_with_parent: { args: ["i32"], returns: "i32" },
+  phprun_home_of: {
+    args: [
+      "u32", // uint32_t uid
+      "ptr", // char *out
+      "u32", // uint32_t cap
+    ],
+    returns: "i32", // length, or -errno
+  },
 } as const satisfies Record<string, FFIFunction>;
 
 /** ffi/php/php.h, line for line. */
@@ -104,6 +162,7 @@ export const phpSymbols = {
       "i32", // int32_t control_fd
       "i32", // int32_t wake_fd
       "i32", // int32_t spool_fd
+      "u32", // uint32_t options
     ],
     returns: "i32",
   },

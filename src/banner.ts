@@ -1,4 +1,5 @@
 import type { Config, PoolConfig } from "./config/config.ts";
+import { formatCpuList } from "./config/cpu-list.ts";
 import { describeIni } from "./php/describe-ini.ts";
 import type { PhpReport } from "./php/report.ts";
 import { VERSION } from "./version.ts";
@@ -9,7 +10,9 @@ export interface BannerParts {
   readonly urls: readonly string[];
   /** The limit of open files, as it was raised to. */
   readonly openFiles: number;
-  /** PHP runs with root's rights. */
+  /** Where the admin listener answers; left out when there is none. */
+  readonly adminUrl?: string;
+  /** phprun was started with root's rights, which pools without a user of their own have too. */
   readonly asRoot: boolean;
 }
 
@@ -23,7 +26,7 @@ const OFF = "\x1b[0m";
  * The block printed at start: what runs, and every value that was derived rather than given. Coloured; whoever
  * prints it anywhere but on a terminal takes the colours out.
  */
-export function banner({ config, pools, urls, openFiles, asRoot }: BannerParts): string {
+export function banner({ config, pools, urls, openFiles, asRoot, adminUrl }: BannerParts): string {
   const report = pools[0]?.report;
   return [
     `${BOLD}phprun ${VERSION}${OFF}`,
@@ -34,8 +37,9 @@ export function banner({ config, pools, urls, openFiles, asRoot }: BannerParts):
     line("limits", describeLimits(config, openFiles)),
     ...warnings(
       pools.flatMap((pool) => pool.report ?? []),
-      asRoot,
+      asRoot && pools.some((pool) => (pool.config.runAs?.uid ?? 0) === 0),
     ),
+    ...(adminUrl === undefined ? [] : [line("admin", adminUrl)]),
     ...urls.map((url) => line("ready", `${GREEN}${url}${OFF}`)),
   ].join("\n");
 }
@@ -56,8 +60,7 @@ function describePhp(report: PhpReport): string[] {
 
 function describePool(pool: PoolConfig): string[] {
   const { min, max } = pool.workers;
-  const fixed = `${max} ${max === 1 ? "worker" : "workers"}`;
-  const count = min === max ? fixed : `${fixed} (all of ${min} to ${max}: they do not come and go yet)`;
+  const count = min === max ? `${max}` : `${min} to ${max}`;
   const limits = [
     pool.timeoutMs === 0
       ? "no timeout"
@@ -66,14 +69,47 @@ function describePool(pool: PoolConfig): string[] {
     `${size(pool.memoryLimitBytes)} each`,
     pool.maxRequests === 0 ? "no request limit" : `${pool.maxRequests} requests each`,
   ];
-  return [line("pool", `${pool.name}: ${count} for ${pool.patterns.join(" ")}`), line("", limits.join(", "))];
+  const extras = describeExtras(pool);
+  return [
+    line("pool", `${pool.name}: ${count} ${max === 1 ? "worker" : "workers"} for ${describeRequests(pool)}`),
+    line("", limits.join(", ")),
+    ...(extras.length === 0 ? [] : [line("", extras.join(", "))]),
+  ];
 }
 
-function describeLimits({ server }: Config, openFiles: number): string {
+/** `GET HEAD /export/* on *.example.com` */
+function describeRequests({ patterns, hosts, methods }: PoolConfig): string {
+  return [...methods, ...patterns, ...(hosts.length === 0 ? [] : ["on", ...hosts])].join(" ");
+}
+
+/** What a pool has that most do without, and limits that are not the usual ones. */
+function describeExtras(pool: PoolConfig): string[] {
+  const { workers, emergencyRestart: burst } = pool;
+  const told: [boolean, string][] = [
+    [workers.min < workers.max && pool.idleTimeoutMs !== 10_000, `idle after ${time(pool.idleTimeoutMs)}`],
+    [pool.memoryKillBytes !== 2 * pool.memoryLimitBytes, `killed above ${size(pool.memoryKillBytes)}`],
+    [pool.slowMs > 0, `slow after ${time(pool.slowMs)}`],
+    [pool.retry, "retried once"],
+    [pool.nice !== 0, `nice ${pool.nice}`],
+    [pool.runAs !== null, `as ${pool.runAs?.name} (${pool.runAs?.uid}:${pool.runAs?.gid})`],
+    [pool.cpuAffinity.length > 0, `on CPU ${formatCpuList(pool.cpuAffinity)}`],
+    [burst.threshold === 0, "no emergency restart"],
+    [
+      burst.threshold > 0 && (burst.threshold !== 10 || burst.intervalMs !== 60_000),
+      `all new after ${burst.threshold} crashes in ${time(burst.intervalMs)}`,
+    ],
+  ];
+  return told.flatMap(([applies, phrase]) => (applies ? [phrase] : []));
+}
+
+function describeLimits({ server, health, reload }: Config, openFiles: number): string {
   return [
     `${Number.isFinite(openFiles) ? openFiles : "unlimited"} open files`,
     `bodies up to ${size(server.clientMaxBodyBytes)}`,
     `stop within ${time(server.stopTimeoutMs)}`,
+    ...(reload.drainTimeoutMs === 60_000 ? [] : [`reload within ${time(reload.drainTimeoutMs)}`]),
+    ...(health.path === null ? [] : [`health at ${health.path}`]),
+    ...(server.controlSocket === null ? ["no control socket"] : []),
     `spool in ${server.spoolDir}`,
   ].join(", ");
 }
@@ -81,7 +117,10 @@ function describeLimits({ server }: Config, openFiles: number): string {
 /** What a person should look into, though it does not keep the server from serving. */
 function warnings(reports: readonly PhpReport[], asRoot: boolean): string[] {
   const found = new Set<string>();
-  if (asRoot) found.add("PHP runs as root. Start phprun as the user that owns the application.");
+  if (asRoot)
+    found.add(
+      "PHP runs as root. Set the user of each pool, or start phprun as the one that owns the application.",
+    );
   for (const report of reports) {
     if (!report.opcache)
       found.add(`opcache is off: ${report.opcacheReason}. Every request compiles its scripts.`);

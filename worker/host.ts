@@ -1,7 +1,11 @@
+import { phpShimPath } from "../ffi/embedded.ts";
+import { LIBRARY_DIR_VARIABLE, openable } from "../ffi/open.ts";
 import { Php } from "../ffi/php.ts";
+import { dieWithParent } from "../ffi/system.ts";
 import { PhprunError } from "../src/errors.ts";
 import { HOST_FDS, HOST_OPTIONS_VARIABLE, type HostOptions, encodeHostReport } from "../src/pool/messages.ts";
 import { type PhpReport, REPORT_CODE } from "../src/php/report.ts";
+import { applyIdentity, type Identity } from "../src/system/identity.ts";
 import { writeSync } from "node:fs";
 
 /**
@@ -16,6 +20,11 @@ function serve(options: HostOptions): number {
   delete process.env[HOST_OPTIONS_VARIABLE];
   let php: Php;
   try {
+    // A library that goes to a folder is put there by whom the folder belongs to, not by the pool's user.
+    if (process.env[LIBRARY_DIR_VARIABLE]) openable(phpShimPath);
+    applyIdentity(options.poolName, identityOf(options));
+    // After the change of user, which takes it back. Here and not with PHP: its start may take long.
+    if (!dieWithParent(HOST_FDS.control)) return 1;
     php = new Php(options.libphp);
     php.start({
       ini: options.ini,
@@ -31,7 +40,12 @@ function serve(options: HostOptions): number {
     return 1;
   }
   if (options.inspectOnly) return 0;
-  return php.runHost(HOST_FDS.pool, HOST_FDS.control, HOST_FDS.wake, HOST_FDS.spool) === 0 ? 0 : 1;
+  return php.runHost(HOST_FDS, options.slowLog) === 0 ? 0 : 1;
+}
+
+function identityOf(options: HostOptions & Partial<Identity>): Identity {
+  const { runAs = null, nice = 0, cpuAffinity = [], openFiles } = options;
+  return { runAs, nice, cpuAffinity, ...(openFiles === undefined ? {} : { openFiles }) };
 }
 
 function facts(php: Php, options: HostOptions): Pick<PhpReport, "zendApi" | "libphp"> {

@@ -10,8 +10,6 @@
 
 #include <signal.h>
 
-static void (*next_interrupt)(zend_execute_data *execute_data);
-
 static bool is_due(const struct request *request)
 {
     return request != NULL && atomic_load_explicit(&request->slot->flags, memory_order_relaxed) & PHPRUN_DEADLINE;
@@ -26,22 +24,12 @@ static void on_signal(int number)
     }
 }
 
-static void on_interrupt(zend_execute_data *execute_data)
+void deadline_enforce(struct request *request)
 {
-    struct request *request = current_request();
     if (is_due(request) && !request->timed_out) {
         request->timed_out = true;
         zend_error_noreturn(E_ERROR, "Maximum request time exceeded (timeout_ms of pool \"%s\")", phprun_pool_name);
     }
-    if (next_interrupt != NULL) {
-        next_interrupt(execute_data);
-    }
-}
-
-void deadline_startup(void)
-{
-    next_interrupt = zend_interrupt_function;
-    zend_interrupt_function = on_interrupt;
 }
 
 void deadline_worker_startup(void)

@@ -136,7 +136,7 @@ static PHP_MINIT_FUNCTION(phprun)
 {
     (void)type, (void)module_number;
     variables_startup();
-    deadline_startup();
+    interrupt_startup();
     return SUCCESS;
 }
 

@@ -5,6 +5,7 @@
  * Events go back as four uint32: kind, worker, pid, argument. The kinds are those of src/pool/messages.ts.
  */
 #define _GNU_SOURCE
+#include "frames.h"
 #include "shim.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ struct command {
 struct host {
     struct phprun_pool *pool;
     int control_fd, wake_fd, spool_fd, log_fd, children_fd;
+    uint32_t options; /* PHPRUN_HOST_* */
     pid_t pids[PHPRUN_MAX_WORKERS]; /* 0: not running */
     uint32_t running;
     char pending[sizeof(struct command)]; /* part of a command that has not arrived whole */
@@ -113,8 +115,15 @@ static void become_child(pid_t parent)
 static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number, pid_t parent)
 {
     static struct worker worker;
-    worker = (struct worker){.pool = host->pool, .number = number, .spool_fd = host->spool_fd};
+    worker = (struct worker){
+        .pool = host->pool,
+        .number = number,
+        .spool_fd = host->spool_fd,
+        .thread = gettid(),
+        .executor = frames_executor(),
+    };
     become_child(parent);
+    crash_worker_startup(&worker);
     heaps_let_go();
     const int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
     descriptors_close_others(kept, sizeof kept / sizeof kept[0]);
@@ -124,6 +133,9 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
     prctl(PR_SET_NAME, name);
     log_as_worker(&worker);
     deadline_worker_startup();
+    if (host->options & PHPRUN_HOST_SLOW_LOG) {
+        look_worker_startup(&worker);
+    }
     worker_main(&worker);
 }
 
@@ -172,16 +184,6 @@ static void signal_worker(const struct host *host, uint32_t number, int signal_n
     }
 }
 
-/* Is a worker still at the request that has this id? */
-static bool is_running(const struct phprun_pool *pool, uint32_t number, uint32_t id)
-{
-    if (number >= pool->header->worker_count) {
-        return false;
-    }
-    const uint32_t slot = atomic_load(&pool->workers[number].slot);
-    return slot < pool->header->slot_count && pool->slots[slot].id == id;
-}
-
 static void reap(struct host *host)
 {
     int status;
@@ -225,7 +227,7 @@ static bool read_commands(struct host *host)
             signal_worker(host, command.worker, PHPRUN_DEADLINE_SIGNAL);
             break;
         case COMMAND_KILL:
-            if (is_running(host->pool, command.worker, command.argument)) {
+            if (worker_is_at(host->pool, command.worker, command.argument)) {
                 signal_worker(host, command.worker, SIGKILL);
             }
             break;
@@ -284,7 +286,8 @@ static int children_descriptor(void)
     return pipe_fds[0];
 }
 
-int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd)
+int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd,
+                        uint32_t options)
 {
     struct host *host = calloc(1, sizeof *host);
     if (host == NULL) {
@@ -293,6 +296,7 @@ int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, in
     host->control_fd = control_fd;
     host->wake_fd = wake_fd;
     host->spool_fd = spool_fd;
+    host->options = options;
     host->log_fd = log_descriptor();
     host->pool = phprun_pool_map(pool_fd);
     if (host->pool == NULL) {

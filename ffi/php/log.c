@@ -5,7 +5,8 @@
  *   begins with a whole character)
  *   u32 worker (PHPRUN_NONE: the host) | u32 request | u16 script length | script | text
  *
- * A record is at most 4096 bytes and goes out in one send, so records of several workers do not mix.
+ * A record is at most 4096 bytes and goes out in one send, so records of several workers do not mix. One of
+ * LOG_LEVEL_SLOW is always whole, has no script, and may come between two parts of another message of its worker.
  */
 #define _GNU_SOURCE
 #include "shim.h"
@@ -50,7 +51,7 @@ void log_as_worker(struct worker *worker)
     self = worker;
 }
 
-static void send_record(const struct record *record)
+static void send_record(const struct worker *worker, const struct record *record)
 {
     const size_t size = record->length + sizeof record->length;
     for (;;) {
@@ -66,8 +67,8 @@ static void send_record(const struct record *record)
             break;
         }
     }
-    if (self != NULL) {
-        atomic_fetch_add(&self->pool->workers[self->number].dropped_logs, 1);
+    if (worker != NULL) {
+        atomic_fetch_add(&worker->pool->workers[worker->number].dropped_logs, 1);
     }
 }
 
@@ -102,7 +103,7 @@ static void log_bytes(enum log_level level, const char *text, size_t length)
         memcpy(record.bytes + script_length, text, part);
         record.more = part < length;
         record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + script_length + part);
-        send_record(&record);
+        send_record(self, &record);
         text += part;
         length -= part;
     } while (length > 0);
@@ -128,4 +129,13 @@ void log_message(const char *message, int syslog_type)
                                  : syslog_type <= LOG_INFO    ? LOG_LEVEL_INFO
                                                               : LOG_LEVEL_DEBUG;
     log_bytes(level, message, strlen(message));
+}
+
+void log_slow(struct worker *worker, uint32_t request, const char *text, size_t length)
+{
+    struct record record = {.level = LOG_LEVEL_SLOW, .worker = worker->number, .request = request};
+    const size_t taken = length < sizeof record.bytes ? length : sizeof record.bytes;
+    memcpy(record.bytes, text, taken);
+    record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + taken);
+    send_record(worker, &record);
 }

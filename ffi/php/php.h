@@ -10,10 +10,13 @@
 #include "../transport/transport.h"
 
 /* Grows with every change of a signature or of the request block; ffi/library.ts compares it at load. */
-#define PHPRUN_PHP_ABI 2u
+#define PHPRUN_PHP_ABI 3u
 
 /* Status of a worker in which an extension or a library called exit(). */
 #define PHPRUN_EXIT_CALLED 250
+
+/* Options of phprun_host_run() */
+#define PHPRUN_HOST_SLOW_LOG 1u /* workers can be asked where they are (phprun_worker_look) */
 
 /* phprun_slot.options */
 #define PHPRUN_REQUEST_HTTPS 1u
@@ -72,6 +75,7 @@ PHPRUN_API int32_t phprun_php_evaluate(const char *code, char *out, uint32_t cap
  * END. Returns when every worker is gone. Blocks the calling thread for good: main thread only, because
  * workers are told to die with the thread that forked them.
  */
-PHPRUN_API int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd);
+PHPRUN_API int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd,
+                                   uint32_t options);
 
 #endif

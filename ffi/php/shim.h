@@ -16,6 +16,10 @@ struct worker {
     uint32_t number;
     int spool_fd;
     int statm_fd; /* its own /proc/self/statm */
+    pid_t thread; /* the one that runs PHP */
+    zend_executor_globals *executor; /* of that thread */
+    _Atomic uint32_t look_wanted;    /* id of the request whose place is to be told; 0: none */
+    uint32_t looks_seen;             /* `look` of the worker's record when it was last heeded */
 };
 
 /* One request, from phprun_worker_take() to phprun_finish(). Reached through SG(server_context). */
@@ -73,16 +77,42 @@ void json_post_startup(void);
 
 /* deadline.c */
 #define PHPRUN_DEADLINE_SIGNAL (SIGRTMIN + 5)
-void deadline_startup(void);
 void deadline_worker_startup(void);
+/* At PHP's interrupt: ends a script that is overdue, and does not return then. */
+void deadline_enforce(struct request *request);
+
+/* interrupt.c */
+void interrupt_startup(void);
+
+/* backtrace.c: one line, NUL-terminated; returns its length. From any thread and any signal handler. */
+#define BACKTRACE_BYTES 4000u
+size_t backtrace_text(const zend_executor_globals *executor, char *bytes, size_t room);
+/* The same of the innermost PHP code alone, cut to what fits phprun_worker.last_function. */
+void crash_place_text(const zend_executor_globals *executor, char *bytes, size_t room);
+
+/* look.c: starts the thread of the slow log. */
+void look_worker_startup(struct worker *worker);
+/* At PHP's interrupt: tells where the script is, if that was asked. */
+void look_answer(struct request *request);
+
+/* crash.c */
+void crash_worker_startup(struct worker *worker);
 
 /* log.c */
-enum log_level { LOG_LEVEL_ERROR = 0, LOG_LEVEL_WARN = 1, LOG_LEVEL_INFO = 2, LOG_LEVEL_DEBUG = 3 };
+enum log_level {
+    LOG_LEVEL_ERROR = 0,
+    LOG_LEVEL_WARN = 1,
+    LOG_LEVEL_INFO = 2,
+    LOG_LEVEL_DEBUG = 3,
+    LOG_LEVEL_SLOW = 4, /* no message: where a request is, see look.c */
+};
 void log_startup(int fd);
 int log_descriptor(void);
 void log_as_worker(struct worker *worker);
 void log_text(enum log_level level, const char *format, ...) ZEND_ATTRIBUTE_FORMAT(printf, 2, 3);
 void log_message(const char *message, int syslog_type);
+/* One record, of at most BACKTRACE_BYTES. From any thread of the worker. */
+void log_slow(struct worker *worker, uint32_t request, const char *text, size_t length);
 
 /* host.c: what a host does first: it stands apart from the terminal and from the programs that scripts start. */
 void become_host(void);
@@ -100,5 +130,7 @@ void heaps_let_go(void);
 
 /* worker.c: never returns. */
 ZEND_NORETURN void worker_main(struct worker *worker);
+/* Whether a worker is still at the request that has this id. From any thread of worker and host. */
+bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id);
 
 #endif

@@ -10,6 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
+bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id)
+{
+    if (number >= pool->header->worker_count) {
+        return false;
+    }
+    const uint32_t slot = atomic_load(&pool->workers[number].slot);
+    return slot < pool->header->slot_count && pool->slots[slot].id == id;
+}
+
 static void set_request_info(const struct request *request)
 {
     const char *const *fields = request->fields;

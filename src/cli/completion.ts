@@ -57,7 +57,7 @@ function bash(entries: readonly Entry[]): string {
     case "$next" in ${chains}) chain="$next" ;; esac
   done
   case "$previous" in
-    --config|-c|--pid-file|--worker-script) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --config|-c|--pid-file|--socket|--worker-script) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --root) COMPREPLY=($(compgen -d -- "$current")); return ;;
   esac
   case "$chain" in

@@ -14,9 +14,17 @@ export function hasColors(stream: { isTTY?: boolean }): boolean {
   return stream.isTTY === true && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
 }
 
-/** Write to standard output at once, so that nothing is cut off when the process exits after it. */
-export function print(text: string): void {
-  writeAll(1, hasColors(process.stdout) ? text : stripVTControlCharacters(text));
+/**
+ * Write to standard output at once, so that nothing is cut off when the process exits after it.
+ * False when its reader is gone.
+ */
+export function print(text: string): boolean {
+  return writeAll(1, hasColors(process.stdout) ? text : stripVTControlCharacters(text));
+}
+
+/** Write cursor movements and the like to the terminal on standard output, whatever it thinks of colours. */
+export function control(sequence: string): boolean {
+  return writeAll(1, sequence);
 }
 
 /** Write to standard error at once. */
@@ -44,7 +52,7 @@ export const say = createConsola({
   ],
 });
 
-function writeAll(fd: number, text: string): void {
+function writeAll(fd: number, text: string): boolean {
   const bytes = Buffer.from(text);
   let offset = 0;
   while (offset < bytes.length) {
@@ -52,8 +60,9 @@ function writeAll(fd: number, text: string): void {
       offset += writeSync(fd, bytes, offset);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== "EAGAIN") return; // The reader is gone (EPIPE): nobody is left to tell.
+      if (code !== "EAGAIN") return false; // The reader is gone (EPIPE): nobody is left to tell.
       Bun.sleepSync(1);
     }
   }
+  return true;
 }

@@ -3,7 +3,9 @@ import { VERSION } from "../version.ts";
 import { completion } from "./completion.ts";
 import { config } from "./config.ts";
 import { doctor } from "./doctor.ts";
+import { reload } from "./reload.ts";
 import { serve } from "./serve.ts";
+import { status } from "./status.ts";
 import { stop } from "./stop.ts";
 import { version } from "./version.ts";
 
@@ -14,5 +16,5 @@ export const root: CommandDef = defineCommand({
     version: VERSION,
     description: "Run PHP applications: HTTP, static files and pools of PHP workers",
   },
-  subCommands: { serve, stop, config, doctor, version, completion },
+  subCommands: { serve, status, reload, stop, config, doctor, version, completion },
 });

@@ -45,17 +45,17 @@ export const serve = defineCommand({
     if (args.watch) throw notYet("--watch", "watching files is not available yet");
     const flag = (name: "config" | "root" | "host" | "port" | "workers" | "isolation") =>
       textFlag(args[name]);
-    const config = loadConfig({
-      flags: {
-        config: flag("config"),
-        root: flag("root"),
-        host: flag("host"),
-        port: flag("port"),
-        workers: flag("workers"),
-        isolation: flag("isolation"),
-      },
-    });
-    await serveUntilStopped(config);
+    const flags = {
+      config: flag("config"),
+      root: flag("root"),
+      host: flag("host"),
+      port: flag("port"),
+      workers: flag("workers"),
+      isolation: flag("isolation"),
+    };
+    const cwd = process.cwd();
+    const env = { ...process.env };
+    await serveUntilStopped(() => loadConfig({ flags, env, cwd }));
   },
 });
 
@@ -65,7 +65,8 @@ const notYet = (flag: string, reason: string) =>
 /** How long a start that was told to stop may go on before it is left behind. */
 const START_GRACE_MS = 5_000;
 
-async function serveUntilStopped(config: Config): Promise<void> {
+async function serveUntilStopped(readConfig: () => Config): Promise<void> {
+  const config = readConfig();
   const signals = new Signals();
   const log = createLog(config.logging);
   const { pidFile } = config.server;
@@ -73,7 +74,7 @@ async function serveUntilStopped(config: Config): Promise<void> {
   signals.listen();
   if (pidFile !== null) writePidFile(pidFile);
   try {
-    const server = await start(config, log, signals);
+    const server = await start(config, log, signals, readConfig);
     if (server !== null) await runUntilStopped(server, log, signals);
   } finally {
     if (pidFile !== null) removePidFile(pidFile);
@@ -82,17 +83,24 @@ async function serveUntilStopped(config: Config): Promise<void> {
 }
 
 /** The started server; null when it was told to stop and did not get ready in time. */
-async function start(config: Config, log: Log, signals: Signals): Promise<RunningServer | null> {
+async function start(
+  config: Config,
+  log: Log,
+  signals: Signals,
+  readConfig: () => Config,
+): Promise<RunningServer | null> {
   const { startServer } = await import("../server.ts");
   const impatient = Promise.race([
     signals.stopAsked(1).then(() => Bun.sleep(START_GRACE_MS)),
     signals.stopAsked(2),
   ]);
-  const started = startServer(config, log).catch((error: unknown) => {
-    // A service manager's signal ends a host that is still starting as well: that is no failure of the start.
-    if (signals.stopping) return null;
-    throw error;
-  });
+  const started = startServer({ config, log, readConfig, onStop: () => signals.count("stop") }).catch(
+    (error: unknown) => {
+      // A service manager's signal ends a host that is still starting as well: that is no failure of the start.
+      if (signals.stopping) return null;
+      throw error;
+    },
+  );
   return Promise.race([started, impatient.then(() => null)]);
 }
 
@@ -102,9 +110,11 @@ export async function runUntilStopped(server: RunningServer, log: Log, signals: 
   server.failed.catch(() => {});
   print(`${server.banner}\n`);
   try {
-    while ((await Promise.race([signals.next(), server.failed])) === "reopen") {
-      log.reopen();
-      server.reopenLogs();
+    for (;;) {
+      const asked = await Promise.race([signals.next(), server.failed]);
+      if (asked === "stop") break;
+      if (asked === "reload") void server.reload("SIGHUP");
+      else server.reopenLogs();
     }
   } catch (error) {
     await server.stopNow();

@@ -1,9 +1,12 @@
+export type Asked = "stop" | "reload" | "reopen";
+
 /**
- * The signals of a server, as counts. Handlers only count; who waits reads the counts, so that nothing is lost and
- * nothing is done inside a handler.
+ * What a server is asked to do by signals, as counts. Handlers only count; who waits reads the counts, so that nothing
+ * is lost and nothing is done inside a handler.
  */
 export class Signals {
   #stops = 0;
+  #reloads = 0;
   #reopens = 0;
   #waiting: (() => void)[] = [];
 
@@ -11,13 +14,15 @@ export class Signals {
     const stop = () => this.count("stop");
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);
-    // The terminal has gone. Reloading will take this signal over; until then it must not end us without a stop.
-    process.on("SIGHUP", stop);
+    // As php-fpm and nginx: a gentle stop.
+    process.on("SIGQUIT", stop);
+    process.on("SIGHUP", () => this.count("reload"));
     process.on("SIGUSR1", () => this.count("reopen"));
   }
 
-  count(kind: "stop" | "reopen"): void {
+  count(kind: Asked): void {
     if (kind === "stop") this.#stops++;
+    else if (kind === "reload") this.#reloads++;
     else this.#reopens++;
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -33,12 +38,16 @@ export class Signals {
     while (this.#stops < times) await this.#changed();
   }
 
-  /** Resolves with "stop" from the first stop on, else with each "reopen" as it comes. */
-  async next(): Promise<"stop" | "reopen"> {
+  /** Resolves with "stop" from the first stop on, else with what else is asked, each time it is. */
+  async next(): Promise<Asked> {
     while (this.#stops === 0) {
       if (this.#reopens > 0) {
         this.#reopens = 0;
         return "reopen";
+      }
+      if (this.#reloads > 0) {
+        this.#reloads = 0;
+        return "reload";
       }
       await this.#changed();
     }

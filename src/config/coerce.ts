@@ -1,6 +1,9 @@
 import { parse } from "yaml";
 import type { Field } from "./field.ts";
 
+/** Commas, but for those of a glob such as `/{a,b}/*`. */
+const BETWEEN_ITEMS = /,(?![^{}]*\})/;
+
 /**
  * Turn the text of an environment variable or a flag into the value its key wants. What does not fit stays text,
  * so that validation names it.
@@ -18,8 +21,9 @@ export function coerce(text: string, field: Field): unknown {
     if (/^(false|0|no|off)$/i.test(trimmed)) return false;
   }
   if (types.has("integer") && /^-?\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed);
-  if (types.has("array") && typesOf(field.items ?? {}).has("string")) {
-    return trimmed === "" ? [] : trimmed.split(",").map((item) => item.trim());
+  const items = field.items ?? field.anyOf?.find((variant) => variant.items !== undefined)?.items;
+  if (types.has("array") && !types.has("string") && typesOf(items ?? {}).has("string")) {
+    return trimmed === "" ? [] : trimmed.split(BETWEEN_ITEMS).map((item) => item.trim());
   }
   return text;
 }

@@ -1,14 +1,24 @@
 import { isIP } from "node:net";
+import { fileGlobFault, pathGlobFault } from "../route/glob.ts";
+import type { Listener } from "./config.ts";
 import { type Layers, RANK } from "./layers.ts";
-import { type Problem, received } from "./problem.ts";
-import type { ConfigTree, PoolTree } from "./schema.ts";
+import { formatListen, MAX_SOCKET_PATH, withoutBrackets } from "./listen.ts";
+import { checkPools, checkReach } from "./pool-checks.ts";
+import { type Problem, type Report, received } from "./problem.ts";
+import type { ConfigTree } from "./schema.ts";
 import { parseSize } from "./size.ts";
 import { eachLeaf, type Path, pathText } from "./tree.ts";
 
+interface Known {
+  readonly listeners: readonly Listener[];
+  readonly layers: Layers;
+  readonly healed: readonly Path[];
+}
+
 /** Rules that no single value can break alone. */
-export function crossCheck(tree: ConfigTree, layers: Layers): Problem[] {
+export function crossCheck(tree: ConfigTree, { listeners, layers, healed }: Known): Problem[] {
   const problems: Problem[] = [];
-  const report = (path: Path, rule: string) => {
+  const report: Report = (path: Path, rule: string) => {
     problems.push({ where: layers.origin(path).where, message: `Cannot use '${pathText(path)}': ${rule}` });
   };
   checkText(tree, report);
@@ -16,12 +26,17 @@ export function crossCheck(tree: ConfigTree, layers: Layers): Problem[] {
   checkPhp(tree, report);
   checkStatic(tree, report);
   const given = (path: Path) => layers.origin(path).rank > RANK.default;
-  for (const [index, pool] of tree.pools.entries()) checkPool(pool, ["pools", index], report, given);
-  checkPoolsTogether(tree.pools, report);
+  checkPools(tree.pools, report, given);
+  if (!healed.some(leadsToPools)) checkReach(tree.pools, report);
+  checkWatch(tree, report);
+  checkAdmin(tree, listeners, report);
+  checkControlSocket(tree, listeners, report);
   return problems;
 }
 
-type Report = (path: Path, rule: string) => void;
+/** With a wrong pattern replaced by its default, which takes everything, other pools would seem out of reach. */
+const leadsToPools = ([section, , key]: Path): boolean =>
+  section === "pools" && ["patterns", "hosts", "methods", undefined].some((name) => name === key);
 
 /** NUL ends a C string early and a line break starts a new php.ini line, so neither may hide in a value. */
 function checkText(tree: ConfigTree, report: Report): void {
@@ -36,9 +51,7 @@ function checkText(tree: ConfigTree, report: Report): void {
 }
 
 function checkServer({ server }: ConfigTree, report: Report): void {
-  if (/:/.test(server.host) && isIP(server.host.replace(/^\[(.*)\]$/, "$1").replace(/%.*$/, "")) !== 6) {
-    report(["server", "host"], `must be an address without its port, received ${received(server.host)}`);
-  }
+  checkHost(server.host, ["server", "host"], report);
   for (const [index, proxy] of server.trusted_proxies.entries()) {
     if (!isNetwork(proxy)) {
       report(
@@ -47,6 +60,11 @@ function checkServer({ server }: ConfigTree, report: Report): void {
       );
     }
   }
+}
+
+function checkHost(host: string, path: Path, report: Report): void {
+  if (host.includes(":") && isIP(withoutBrackets(host).replace(/%.*$/, "")) !== 6)
+    report(path, `must be an address without its port, received ${received(host)}`);
 }
 
 function isNetwork(text: string): boolean {
@@ -73,6 +91,10 @@ function checkPhp({ php }: ConfigTree, report: Report): void {
 
 function checkStatic(tree: ConfigTree, report: Report): void {
   const total = parseSize(tree.static.cache_size) ?? 0;
+  for (const [index, { pattern }] of tree.static.cache_control.entries()) {
+    const rule = pathGlobFault(pattern);
+    if (rule !== undefined) report(["static", "cache_control", index, "pattern"], rule);
+  }
   const single = parseSize(tree.static.cache_max_file_size) ?? 0;
   if (total > 0 && single > total) {
     report(
@@ -82,38 +104,41 @@ function checkStatic(tree: ConfigTree, report: Report): void {
   }
 }
 
-function checkPool(pool: PoolTree, path: Path, report: Report, given: (path: Path) => boolean): void {
-  const count = pool.worker_count;
-  if (typeof count === "object" && count.min > count.max) {
-    report(
-      [...path, "worker_count"],
-      `min must not be above max, received min ${count.min} and max ${count.max}`,
-    );
-  }
-  if (pool.patterns.length === 0)
-    report([...path, "patterns"], "must hold at least one pattern, or the pool is never used");
-  if (pool.timeout_ms === 0 && given([...path, "kill_after_ms"])) {
-    report([...path, "kill_after_ms"], "has no effect while timeout_ms is 0 (no limit)");
+function checkWatch({ watch }: ConfigTree, report: Report): void {
+  if (watch.paths?.length === 0) report(["watch", "paths"], "must name a folder or file, received []");
+  if (watch.include.length === 0) report(["watch", "include"], "must hold at least one glob, received []");
+  for (const key of ["include", "ignore"] as const) {
+    for (const [index, glob] of watch[key].entries()) {
+      const rule = fileGlobFault(glob);
+      if (rule !== undefined) report(["watch", key, index], rule);
+    }
   }
 }
 
-function checkPoolsTogether(pools: readonly PoolTree[], report: Report): void {
-  let catchAll: number | undefined;
-  const names = new Set<string>();
-  for (const [index, pool] of pools.entries()) {
-    if (names.has(pool.name))
-      report(["pools", index, "name"], `the name ${received(pool.name)} is taken by an earlier pool`);
-    names.add(pool.name);
-    if (catchAll !== undefined) {
-      report(
-        ["pools", index],
-        `it is never reached, because pools[${catchAll}] before it takes every path; put that one last`,
-      );
-    }
-    if (catchAll === undefined && pool.patterns.some((pattern) => /^\/?\*{1,2}$/.test(pattern)))
-      catchAll = index;
+function checkAdmin({ admin }: ConfigTree, listeners: readonly Listener[], report: Report): void {
+  checkHost(admin.host, ["admin", "host"], report);
+  if (!admin.enabled || admin.port === 0) return;
+  const taken = listeners.find((listener) => listener.kind === "tcp" && listener.port === admin.port);
+  if (taken !== undefined) {
+    report(
+      ["admin", "port"],
+      `must be another port than that of the listener ${formatListen(taken)}, received ${admin.port}`,
+    );
   }
-  if (catchAll === undefined && pools.every((pool) => pool.patterns.length > 0)) {
-    report(["pools"], 'the last pool must have the pattern "/*", so that every path has a pool');
+}
+
+function checkControlSocket({ server }: ConfigTree, listeners: readonly Listener[], report: Report): void {
+  const path = server.control_socket;
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+    report(
+      ["server", "control_socket"],
+      `must be a path of at most ${MAX_SOCKET_PATH} bytes, received ${received(path)}`,
+    );
+  }
+  if (listeners.some((listener) => listener.kind === "unix" && listener.path === path)) {
+    report(
+      ["server", "control_socket"],
+      `must be another socket than that of a listener, received ${received(path)}`,
+    );
   }
 }

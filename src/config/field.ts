@@ -21,6 +21,8 @@ export interface Field {
   readonly "x-names"?: string;
   readonly "x-kind"?: FieldKind;
   readonly "x-unit"?: string;
+  /** The type in words, where the schema's own would not do. */
+  readonly "x-type"?: string;
   /** The default in words, where it depends on the machine. */
   readonly "x-default"?: string;
 }
@@ -99,6 +101,17 @@ export function optionalPath(description: string, options: Options<string | null
     description,
     "x-kind": "path",
     "x-expects": "a path, or null",
+    ...options,
+  });
+}
+
+/** A path, `auto` for one that phprun chooses, or `off`. */
+export function switchablePath(description: string, options: Options<string>) {
+  return Type.Union([Type.Literal("auto"), Type.Literal("off"), Type.String({ minLength: 1 })], {
+    description,
+    "x-kind": "path",
+    "x-type": "path, `auto` or `off`",
+    "x-expects": "a path, auto or off",
     ...options,
   });
 }

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import type { Listener } from "./config.ts";
 
 /** Longest path a unix socket address holds on Linux, without its final NUL. */
-const MAX_SOCKET_PATH = 107;
+export const MAX_SOCKET_PATH = 107;
 
 /** Read `host:port`, `:port`, `[v6]:port` or `unix:/path`; a string says what is wrong with it. */
 export function parseListen(text: string): Listener | string {
@@ -26,6 +26,9 @@ export function formatListen(listener: Listener): string {
     ? `[${listener.host}]:${listener.port}`
     : `${listener.host}:${listener.port}`;
 }
+
+/** An IPv6 address may be written as it is in a URL. */
+export const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, "$1");
 
 /** The same listener with its socket path made absolute. */
 export function resolveListen(text: string, base: string): string {

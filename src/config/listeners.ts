@@ -1,6 +1,6 @@
 import type { Listener } from "./config.ts";
 import { type Layers, RANK } from "./layers.ts";
-import { formatListen, parseListen } from "./listen.ts";
+import { formatListen, parseListen, withoutBrackets } from "./listen.ts";
 import type { Problem } from "./problem.ts";
 import type { ConfigTree } from "./schema.ts";
 
@@ -18,7 +18,7 @@ export function settleListeners(
   const single = ["host", "port"].map((key) => ({ key, ...layers.origin(["server", key]) }));
   const ofSingle = single.reduce((best, origin) => (origin.rank > best.rank ? origin : best));
   if (listen.length === 0 || (ofSingle.rank > ofList.rank && ofSingle.rank > RANK.default)) {
-    return { listeners: [{ kind: "tcp", host: host.replace(/^\[(.*)\]$/, "$1"), port }], problems };
+    return { listeners: [{ kind: "tcp", host: withoutBrackets(host), port }], problems };
   }
   if (ofSingle.rank === ofList.rank) {
     const message = `Cannot use 'server.${ofSingle.key}' beside 'server.listen': the list replaces host and port; keep one of them`;

@@ -31,7 +31,7 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
   const typed = readFlags(flags, poolsOf(layers));
   layers.assign(typed.assignments, RANK.flag);
 
-  const { tree, problems } = validate(layers);
+  const { tree, problems, healed } = validate(layers);
   const { listeners, problems: listenProblems } = settleListeners(tree, layers);
   const config = settle(tree, listeners, path, cwd);
   const all = [
@@ -39,7 +39,7 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
     ...environment.problems,
     ...typed.problems,
     ...listenProblems,
-    ...crossCheck(tree, layers),
+    ...crossCheck(tree, { listeners, layers, healed }),
     ...checkDisk(config, layers),
   ];
   if (all.length > 0) throw configError(all);

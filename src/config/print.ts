@@ -1,8 +1,11 @@
 import { stringify } from "yaml";
-import type { Config, PoolConfig } from "./config.ts";
+import type { AdminConfig, Config, PoolConfig } from "./config.ts";
+import { formatCpuList } from "./cpu-list.ts";
 import { formatListen } from "./listen.ts";
 import type { ConfigTree, PoolTree } from "./schema.ts";
 import { formatSize } from "./size.ts";
+
+const MIB = 1024 * 1024;
 
 /** A settled configuration as it would be written: with every default, and all paths absolute. */
 export function printConfig(config: Config): string {
@@ -13,7 +16,7 @@ export function printConfig(config: Config): string {
 type Printed = Omit<ConfigTree, "server"> & { server: Omit<ConfigTree["server"], "host" | "port"> };
 
 export function toTree(config: Config): Printed {
-  const { server, php, logging } = config;
+  const { server, php, watch, logging } = config;
   const body = server.clientMaxBodyBytes;
   return {
     server: {
@@ -26,6 +29,8 @@ export function toTree(config: Config): Printed {
       stop_timeout_ms: server.stopTimeoutMs,
       request_id: server.requestId,
       spool_dir: server.spoolDir,
+      control_socket: server.controlSocket ?? "off",
+      memory_warn_mb: Number.isFinite(server.memoryWarnBytes) ? server.memoryWarnBytes / MIB : 0,
       pid_file: server.pidFile,
       server_header: server.serverHeader,
     },
@@ -53,6 +58,16 @@ export function toTree(config: Config): Printed {
     },
     error_pages: { ...config.errorPages },
     pools: config.pools.map(poolTree),
+    health: { path: config.health.path, timeout_ms: config.health.timeoutMs },
+    reload: { drain_timeout_ms: config.reload.drainTimeoutMs },
+    watch: {
+      paths: [...watch.paths],
+      include: [...watch.include],
+      ignore: [...watch.ignore],
+      debounce_ms: watch.debounceMs,
+      poll_ms: watch.pollMs,
+    },
+    admin: adminTree(config.admin),
     logging: {
       level: logging.level,
       format: logging.format,
@@ -64,18 +79,38 @@ export function toTree(config: Config): Printed {
   };
 }
 
+/** Where a listener that is off would be does not outlive settling, so its defaults stand in. */
+function adminTree({ listener }: AdminConfig): ConfigTree["admin"] {
+  const { host, port } = listener?.kind === "tcp" ? listener : { host: "127.0.0.1", port: 9180 };
+  return { enabled: listener !== null, host, port };
+}
+
 function poolTree(pool: PoolConfig): PoolTree {
   const { min, max } = pool.workers;
   return {
     name: pool.name,
     worker_count: min === max ? min : { min, max },
-    memory_limit_mb: pool.memoryLimitBytes / 1024 / 1024,
+    idle_timeout_ms: pool.idleTimeoutMs,
+    memory_limit_mb: pool.memoryLimitBytes / MIB,
+    memory_kill_mb: pool.memoryKillBytes / MIB,
     max_requests: pool.maxRequests,
     timeout_ms: pool.timeoutMs,
     kill_after_ms: pool.killAfterMs,
+    slow_ms: pool.slowMs,
+    retry: pool.retry,
     patterns: [...pool.patterns],
+    hosts: [...pool.hosts],
+    methods: [...pool.methods],
     queue: { max: pool.queue.max, timeout_ms: pool.queue.timeoutMs },
     response_buffer_bytes: formatSize(pool.responseBufferBytes),
+    nice: pool.nice,
+    user: pool.runAs?.name ?? null,
+    group: pool.runAs?.gid ?? null,
+    cpu_affinity: pool.cpuAffinity.length === 0 ? null : formatCpuList(pool.cpuAffinity),
+    emergency_restart: {
+      threshold: pool.emergencyRestart.threshold,
+      interval_ms: pool.emergencyRestart.intervalMs,
+    },
     ini: { ...pool.ini },
     env: { ...pool.env },
   };

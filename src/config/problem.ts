@@ -1,4 +1,5 @@
 import { PhprunError } from "../errors.ts";
+import type { Path } from "./tree.ts";
 
 /** One thing that is wrong with a configuration. */
 export interface Problem {
@@ -6,6 +7,9 @@ export interface Problem {
   readonly where: string | null;
   readonly message: string;
 }
+
+/** Notes that the value at a path breaks a rule. */
+export type Report = (path: Path, rule: string) => void;
 
 export function problemLine(problem: Problem): string {
   return problem.where === null ? problem.message : `${problem.where}: ${problem.message}`;

@@ -29,6 +29,7 @@ function rowsOf(field: Field, prefix: string): string[] {
 }
 
 function typeText(field: Field): string {
+  if (field["x-type"] !== undefined) return field["x-type"];
   const literals = (field.anyOf ?? []).map((variant) => variant.const);
   if (literals.length > 0 && literals.every((literal) => literal !== undefined))
     return literals.map((literal) => `\`${String(literal)}\``).join(", ");

@@ -10,9 +10,11 @@ import {
   optionalText,
   section,
   size,
+  switchablePath,
   text,
   textMap,
 } from "./field.ts";
+import { WATCH_IGNORE, WATCH_INCLUDE } from "./watch-defaults.ts";
 
 /*
  * The one definition of phprun.yaml. Validation, defaults, the editor schema, environment variables and the
@@ -69,6 +71,18 @@ const server = section("Where phprun listens and how it treats clients.", {
     default: null,
     "x-default": "the system's temporary folder",
   }),
+  control_socket: switchablePath(
+    "Unix socket for `phprun status`, `reload` and `stop`: a path, `auto` or `off`. `auto` is one of its own.",
+    { default: "auto" },
+  ),
+  memory_warn_mb: count(
+    "Memory of the server process itself above which it warns in the log; 0 means never.",
+    {
+      default: 1024,
+      maximum: 1_048_576,
+      unit: "MB",
+    },
+  ),
   pid_file: optionalPath("File that receives the process id, for `phprun stop`.", {
     default: null,
     "x-default": "none",
@@ -199,6 +213,18 @@ const workerRange = Type.Object(
   { additionalProperties: false, "x-expects": "a map with min and max" },
 );
 
+/** The highest is kept for "no such id". */
+const MAX_ID = 2 ** 32 - 2;
+
+const account = (description: string, fallback: string) =>
+  Type.Union([Type.String({ minLength: 1 }), Type.Integer({ minimum: 0, maximum: MAX_ID }), Type.Null()], {
+    description,
+    default: null,
+    "x-default": fallback,
+    "x-type": "name or id",
+    "x-expects": "a name, a number or null",
+  });
+
 const pool = Type.Object(
   {
     name: text("Name of the pool, in logs and status.", {
@@ -215,6 +241,10 @@ const pool = Type.Object(
         "x-expects": "a whole number from 1 to 512, { min, max }, or auto",
       },
     ),
+    idle_timeout_ms: milliseconds("How long workers beyond `min` must have been unneeded before they end.", {
+      default: 10_000,
+      minimum: 100,
+    }),
     memory_limit_mb: count(
       "Memory a worker may hold before it is replaced, after its request. Keep it above PHP's own `memory_limit`.",
       {
@@ -224,6 +254,13 @@ const pool = Type.Object(
         unit: "MB",
       },
     ),
+    memory_kill_mb: Type.Union([Type.Integer({ minimum: 1, maximum: 2_097_152 }), Type.Null()], {
+      description: "Memory a worker may hold before it is killed, with the request that it runs.",
+      default: null,
+      "x-default": "twice `memory_limit_mb`",
+      "x-unit": "MB",
+      "x-expects": "a whole number, 1 to 2097152, or null",
+    }),
     max_requests: count(
       "Requests before a worker is replaced by a fresh one, as a net under slow leaks; 0 means never.",
       { default: 100_000 },
@@ -240,10 +277,31 @@ const pool = Type.Object(
         default: 5_000,
       },
     ),
+    slow_ms: milliseconds(
+      "Requests that run longer are logged with their PHP backtrace; 0 turns it off. Must be below `timeout_ms`.",
+      { default: 0 },
+    ),
+    retry: flag(
+      "Give a GET, HEAD or OPTIONS whose worker died before anything was sent a second worker, in place of 502.",
+      { default: false },
+    ),
     patterns: list(
-      "URL paths that lead to this pool, as globs. The first pool that matches wins.",
+      "URL paths that lead to this pool, as globs: `*` crosses slashes, `?` is one character, `{a,b}`, `[a-z]`. The first pool whose `patterns`, `hosts` and `methods` all match wins; the last one must take everything.",
       Type.String({ pattern: "^[/*]", "x-expects": "a glob that starts with / or *" }),
       { default: ["/*"] },
+    ),
+    hosts: list(
+      "Host names that lead to this pool, as globs such as `*.example.com`, without port; empty takes every host.",
+      Type.String({ minLength: 1, "x-expects": 'a host name or a glob such as "*.example.com"' }),
+      { default: [], "x-default": "every host" },
+    ),
+    methods: list(
+      "Request methods that lead to this pool; empty takes every method. HEAD is a method of its own beside GET.",
+      Type.String({
+        pattern: "^[!#$%&'+.^_`|~0-9A-Za-z-]+$",
+        "x-expects": "a request method such as GET",
+      }),
+      { default: [], "x-default": "every method" },
     ),
     queue: section("Requests that wait for a worker.", {
       max: count("How many may wait; more get 503.", { default: 1000 }),
@@ -252,11 +310,103 @@ const pool = Type.Object(
     response_buffer_bytes: size("How much of an answer is taken from the worker ahead of a slow reader.", {
       default: "1MiB",
     }),
+    nice: Type.Integer({
+      description:
+        "Nice value of the pool's processes: above 0 they give way to other pools. Below 0 only as root.",
+      default: 0,
+      minimum: -20,
+      maximum: 19,
+      "x-expects": "a whole number, -20 to 19",
+    }),
+    user: account(
+      "Who the pool's processes run as. Only when phprun is started as root.",
+      "whoever starts phprun",
+    ),
+    group: account("The group they run with, beside `user`.", "the user's own group"),
+    cpu_affinity: Type.Union(
+      [
+        Type.String({ minLength: 1 }),
+        Type.Integer({ minimum: 0 }),
+        Type.Array(Type.Integer({ minimum: 0 })),
+        Type.Null(),
+      ],
+      {
+        description: 'Processors the pool may run on, such as `"0-3,5"` or `[0, 1]`.',
+        default: null,
+        "x-default": "all",
+        "x-type": "list",
+        "x-expects": 'processors such as "0-3,5" or [0, 1], or null',
+      },
+    ),
+    emergency_restart: section("A burst of crashes that replaces all workers.", {
+      threshold: count(
+        "So many crashes (SIGSEGV, SIGBUS) within the interval replace all of the pool's workers and what they share, such as opcache; 0 means never.",
+        { default: 10, maximum: 10_000 },
+      ),
+      interval_ms: milliseconds("The interval in which crashes are counted.", {
+        default: 60_000,
+        minimum: 1,
+      }),
+    }),
     ini: textMap("ini", "Overrides for php.ini, on top of those of `php`.", INI_NAMES),
     env: textMap("env", "Environment variables for PHP, on top of those of `php`.", ENV_NAMES),
   },
   { additionalProperties: false, "x-expects": "a map of keys" },
 );
+
+const health = section("What a reload asks of the new workers before they get requests.", {
+  path: optionalText(
+    "URL path that must answer with a status from 200 to 399; null: it is enough that PHP answers at all.",
+    {
+      default: null,
+      pattern: "^/[\\x21-\\x22\\x24-\\x7e]*$",
+      "x-default": "none",
+      "x-expects": 'a URL path that starts with "/", or null',
+    },
+  ),
+  timeout_ms: milliseconds("How long the answer may take.", { default: 10_000, minimum: 1 }),
+});
+
+const reload = section("What happens on SIGHUP or `phprun reload`.", {
+  drain_timeout_ms: milliseconds(
+    "How long the workers that are replaced may take to finish their requests; then they are killed.",
+    { default: 60_000, minimum: 1 },
+  ),
+});
+
+const fileGlobs = (description: string, globs: readonly string[]) =>
+  list(description, Type.String({ minLength: 1, "x-expects": "a glob" }), { default: [...globs] });
+
+const watch = section("What `phprun serve --watch` looks at. A change reloads the server.", {
+  paths: Type.Union(
+    [Type.Array(Type.String({ minLength: 1, "x-kind": "path", "x-expects": "a path" })), Type.Null()],
+    {
+      description: "Folders and files to look at.",
+      default: null,
+      "x-default": "the application's folder (the docroot, or the one above it) and this file",
+      "x-type": "list",
+      "x-expects": "a list of folders and files, or null",
+    },
+  ),
+  include: fileGlobs("Files that matter, as globs relative to the folder.", WATCH_INCLUDE),
+  ignore: fileGlobs("Files and folders that do not matter, even when they are included.", WATCH_IGNORE),
+  debounce_ms: milliseconds("How long it must be quiet after a change.", { default: 150 }),
+  poll_ms: milliseconds(
+    "Look every so often, for file systems that do not tell of changes; 0 waits to be told.",
+    { default: 0 },
+  ),
+});
+
+const admin = section("A listener for monitoring: `/-/health`, `/-/ready` and `/-/status`.", {
+  enabled: flag("Open it.", { default: false }),
+  host: text("Address to listen on. Whoever reaches it sees the URLs of running requests.", {
+    default: "127.0.0.1",
+    minLength: 1,
+    pattern: "^[^\\s/]+$",
+    "x-expects": "an address or a host name",
+  }),
+  port: count("TCP port to listen on; 0 takes any free one.", { default: 9180, maximum: 65_535 }),
+});
 
 const logging = section("What is logged, and where to. SIGUSR1 opens the files anew.", {
   level: choice("Least important messages that are logged.", ["debug", "info", "warn", "error"], {
@@ -278,13 +428,17 @@ export const ConfigSchema = Type.Object(
     static: staticFiles,
     error_pages: errorPages,
     pools: Type.Array(pool, {
-      description: "Groups of workers with limits of their own, chosen by URL path.",
+      description: "Groups of workers with limits of their own, chosen by URL path, host and method.",
       minItems: 1,
       maxItems: 64,
       default: [{ name: "default" }],
       "x-default": "one pool named `default`",
       "x-expects": "a list of one to 64 pools",
     }),
+    health,
+    reload,
+    watch,
+    admin,
     logging,
   },
   {

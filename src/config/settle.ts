@@ -2,10 +2,16 @@ import { statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Config, Listener, PoolConfig } from "./config.ts";
+import { findRunAs } from "./accounts.ts";
 import { cpuCount } from "./cpu-count.ts";
+import { parseCpuList } from "./cpu-list.ts";
+import { withoutBrackets } from "./listen.ts";
 import type { ConfigTree, PoolTree } from "./schema.ts";
 import { LARGEST_BODY, parseSize } from "./size.ts";
+import { defaultWatchPaths } from "./watch-defaults.ts";
 import { isWritable } from "./writable.ts";
+
+const MIB = 1024 * 1024;
 
 /** Convert a valid tree to the Config that the rest of phprun reads: units in bytes and ms, nothing left open. */
 export function settle(
@@ -14,7 +20,8 @@ export function settle(
   source: string | null,
   cwd: string,
 ): Config {
-  const { server, php, logging } = tree;
+  const { server, php, watch, admin, logging } = tree;
+  const docroot = php.docroot ?? defaultDocroot(cwd);
   const bodyBytes = bytes(server.client_max_body_size);
   return deepFreeze({
     source,
@@ -28,13 +35,13 @@ export function settle(
       stopTimeoutMs: server.stop_timeout_ms,
       requestId: server.request_id,
       spoolDir: server.spool_dir ?? defaultSpoolDir(),
-      controlSocket: "auto",
-      memoryWarnBytes: 1024 * 1024 * 1024,
+      controlSocket: server.control_socket === "off" ? null : server.control_socket,
+      memoryWarnBytes: server.memory_warn_mb === 0 ? Infinity : server.memory_warn_mb * MIB,
       pidFile: server.pid_file,
       serverHeader: server.server_header,
     },
     php: {
-      docroot: php.docroot ?? defaultDocroot(cwd),
+      docroot,
       libphp: php.libphp,
       isolation: php.isolation,
       frontController: php.front_controller,
@@ -57,10 +64,18 @@ export function settle(
     },
     errorPages: tree.error_pages,
     pools: tree.pools.map((pool) => settlePool(pool)),
-    health: { path: null, timeoutMs: 10_000 },
-    reload: { drainTimeoutMs: 60_000 },
-    watch: { paths: [], include: [], ignore: [], debounceMs: 150, pollMs: 0 },
-    admin: { listener: null },
+    health: { path: tree.health.path, timeoutMs: tree.health.timeout_ms },
+    reload: { drainTimeoutMs: tree.reload.drain_timeout_ms },
+    watch: {
+      paths: watch.paths ?? defaultWatchPaths(docroot, source),
+      include: watch.include,
+      ignore: watch.ignore,
+      debounceMs: watch.debounce_ms,
+      pollMs: watch.poll_ms,
+    },
+    admin: {
+      listener: admin.enabled ? { kind: "tcp", host: withoutBrackets(admin.host), port: admin.port } : null,
+    },
     logging: {
       level: logging.level,
       format: logging.format,
@@ -74,26 +89,32 @@ export function settle(
 
 function settlePool(pool: PoolTree): PoolConfig {
   const count = pool.worker_count === "auto" ? Math.max(2, cpuCount() * 2) : pool.worker_count;
+  const runAs = findRunAs(pool.user, pool.group);
+  const cpus = pool.cpu_affinity === null ? [] : parseCpuList(pool.cpu_affinity);
   return {
     name: pool.name,
     workers: typeof count === "number" ? { min: count, max: count } : { min: count.min, max: count.max },
-    idleTimeoutMs: 10_000,
-    memoryLimitBytes: pool.memory_limit_mb * 1024 * 1024,
-    memoryKillBytes: 2 * pool.memory_limit_mb * 1024 * 1024,
+    idleTimeoutMs: pool.idle_timeout_ms,
+    memoryLimitBytes: pool.memory_limit_mb * MIB,
+    memoryKillBytes: (pool.memory_kill_mb ?? 2 * pool.memory_limit_mb) * MIB,
     maxRequests: pool.max_requests,
     timeoutMs: pool.timeout_ms,
     killAfterMs: pool.kill_after_ms,
-    slowMs: 0,
-    retry: false,
+    slowMs: pool.slow_ms,
+    retry: pool.retry,
     patterns: pool.patterns,
-    hosts: [],
-    methods: [],
+    hosts: pool.hosts.map((host) => host.toLowerCase()),
+    methods: pool.methods.map((method) => method.toUpperCase()),
     queue: { max: pool.queue.max, timeoutMs: pool.queue.timeout_ms },
     responseBufferBytes: bytes(pool.response_buffer_bytes),
-    nice: 0,
-    runAs: null,
-    cpuAffinity: [],
-    emergencyRestart: { threshold: 10, intervalMs: 60_000 },
+    nice: pool.nice,
+    // What is wrong with an account or a processor has its message in the cross checks.
+    runAs: runAs !== null && "rule" in runAs ? null : runAs,
+    cpuAffinity: typeof cpus === "string" ? [] : cpus,
+    emergencyRestart: {
+      threshold: pool.emergency_restart.threshold,
+      intervalMs: pool.emergency_restart.interval_ms,
+    },
     ini: iniText(pool.ini),
     env: envText(pool.env),
   };

@@ -9,13 +9,21 @@ import { deleteAt, fieldAt, isTree, type Path, pathText, setAt, type Tree, value
 /** More rounds than there are levels: each removes what is wrong and shows what it hid. */
 const MAX_ROUNDS = 8;
 
+export interface Validated {
+  readonly tree: ConfigTree;
+  readonly problems: Problem[];
+  /** What was wrong, and holds its default now: nothing to build another complaint on. */
+  readonly healed: readonly Path[];
+}
+
 /**
  * Check the types and names of a configuration and fill in its defaults. Wrong values are reported, then replaced by
  * their defaults, so that the checks that follow see a whole tree and all errors come out at once.
  */
-export function validate(layers: Layers): { tree: ConfigTree; problems: Problem[] } {
+export function validate(layers: Layers): Validated {
   let tree = layers.tree;
   const problems: Problem[] = [];
+  const healed: Path[] = [];
   unsetEmptySections(tree, rootField);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const filled = withDefaults(tree);
@@ -23,10 +31,11 @@ export function validate(layers: Layers): { tree: ConfigTree; problems: Problem[
     const errors = firstPerPlace(
       [...Value.Errors(ConfigSchema, filled)].flatMap((error) => intoVariant(error, filled)),
     );
-    if (errors.length === 0 && Value.Check(ConfigSchema, filled)) return { tree: filled, problems };
+    if (errors.length === 0 && Value.Check(ConfigSchema, filled)) return { tree: filled, problems, healed };
     for (const { path, error } of errors) {
       problems.push({ where: layers.origin(path).where, message: describe(path, error, filled) });
       heal(filled, path);
+      healed.push(path);
     }
   }
   throw new Error("the configuration schema has a default that it does not accept");

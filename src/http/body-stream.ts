@@ -1,5 +1,4 @@
-import type { SlotNews } from "../../ffi/pool-memory.ts";
-import type { Pool } from "../pool/pool.ts";
+import type { PoolMemory, SlotNews } from "../../ffi/pool-memory.ts";
 
 /** Thrown into Bun to cut the connection: a body that is not whole must not look whole. */
 class CutShort extends Error {}
@@ -14,7 +13,7 @@ interface DirectController {
 
 /**
  * A response that does not fit its slot, or was flushed: bytes go from the slot's ring to the client as they
- * come. While the client is slow they are taken ahead up to `responseBufferBytes`; beyond that the worker waits.
+ * come. While the client is slow they are taken ahead up to `mostAhead` bytes; beyond that the worker waits.
  */
 export class BodyStream {
   readonly stream: ReadableStream<Uint8Array>;
@@ -23,8 +22,9 @@ export class BodyStream {
   /** When the client last took something while we were waiting for it; 0 when we are not. */
   blockedSinceMs = 0;
 
-  readonly #pool: Pool;
+  readonly #memory: PoolMemory;
   readonly #slot: number;
+  readonly #mostAhead: number;
   /** Bytes of the ring that we know of and have not consumed. */
   #available = 0;
   #readAt = 0;
@@ -37,9 +37,11 @@ export class BodyStream {
   #onDone: () => void;
   #wake: (() => void) | undefined;
 
-  constructor(pool: Pool, slot: number, onDone: () => void) {
-    this.#pool = pool;
+  /** `mostAhead`: so many bytes are taken from the worker ahead of a slow client. */
+  constructor(memory: PoolMemory, slot: number, mostAhead: number, onDone: () => void) {
+    this.#memory = memory;
     this.#slot = slot;
+    this.#mostAhead = mostAhead;
     this.#onDone = onDone;
     this.stream = new ReadableStream({
       type: "direct",
@@ -145,14 +147,14 @@ export class BodyStream {
 
   /** The longest contiguous piece of the ring. */
   #view(): Uint8Array {
-    const { memory } = this.#pool;
+    const memory = this.#memory;
     const start = memory.bodyAt(this.#slot) + this.#readAt;
     const length = Math.min(this.#available, memory.bodySize(this.#slot) - this.#readAt);
     return memory.bytes.subarray(start, start + length);
   }
 
   #consume(bytes: number): void {
-    const { memory } = this.#pool;
+    const memory = this.#memory;
     this.#readAt = (this.#readAt + bytes) % memory.bodySize(this.#slot);
     this.#available -= bytes;
     memory.consume(this.#slot, bytes);
@@ -165,7 +167,7 @@ export class BodyStream {
   }
 
   #takeAhead(): void {
-    while (this.#available > 0 && this.#aheadBytes < this.#pool.config.responseBufferBytes) {
+    while (this.#available > 0 && this.#aheadBytes < this.#mostAhead) {
       const copy = new Uint8Array(this.#view());
       this.#ahead.push(copy);
       this.#aheadBytes += copy.length;

@@ -1,8 +1,9 @@
 import { Outcome, Phase, RequestOption } from "../../ffi/layout.ts";
-import type { SlotNews } from "../../ffi/pool-memory.ts";
+import type { PoolMemory, SlotNews } from "../../ffi/pool-memory.ts";
 import type { LogFields } from "../log/log.ts";
-import type { Job, Loss, Refusal } from "../pool/job.ts";
+import type { Job, JobFacts, Loss, Refusal } from "../pool/job.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Slots } from "../pool/slots.ts";
 import { BodyStream } from "./body-stream.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestBlock } from "./request-block.ts";
@@ -49,6 +50,15 @@ const WATCH_AFTER_MS = 100;
 /** nginx's status for a client that closed its connection first; never sent, only logged. */
 const CLIENT_CLOSED_REQUEST = 499;
 const RETRY_AFTER_SECONDS = "1";
+/** Safe by RFC 9110, section 9.2.1: running them twice does what running them once does. */
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+const MOST_ATTEMPTS = 2;
+const STATUS_OF_LOSS = {
+  died: 502,
+  "killed-for-memory": 502,
+  "killed-by-deadline": 504,
+  stopped: 503,
+} as const satisfies Record<Loss["kind"], number>;
 
 let lastNumber = 0;
 
@@ -59,18 +69,22 @@ export class Exchange implements Job {
   readonly host: ExchangeHost;
   readonly pool: Pool;
   readonly asked: Asked;
+  readonly isProbe = false;
   settled = false;
 
   readonly #block: RequestBlock;
   readonly #body: RequestBody | null;
   readonly #resolve: (response: Response) => void;
+  /** Where its slot is; undefined while it has none. */
+  #slots: Slots | undefined;
   #slot = -1;
+  #attempts = 0;
   #stream: BodyStream | undefined;
   #watched = false;
   #ended = false;
   /** The stream has read the slot's ring to its end. */
   readonly #onRead = (): void => {
-    if (this.#ended) this.pool.release(this.#slot);
+    if (this.#ended) this.#slots?.release(this.#slot);
   };
   #logged = false;
 
@@ -94,9 +108,20 @@ export class Exchange implements Job {
     return { script: scriptFilename, uri, ...(requestId === null ? {} : { request_id: requestId }) };
   }
 
-  start(slot: number): void {
+  get repeatable(): boolean {
+    return this.#attempts < MOST_ATTEMPTS && !this.settled && SAFE_METHODS.has(this.asked.method);
+  }
+
+  get facts(): JobFacts {
+    const { method, uri, scriptFilename: script, requestId, remoteAddr } = this.asked;
+    return { id: this.number, method, uri, script, requestId, remoteAddr };
+  }
+
+  start(slots: Slots, slot: number): void {
+    this.#slots = slots;
     this.#slot = slot;
-    const { memory } = this.pool;
+    this.#attempts++;
+    const { memory } = slots;
     const at = memory.requestAt(slot);
     const blockBytes = memory.bytes.latin1Write(this.#block.text, at, memory.requestBytes);
     const body = this.#body;
@@ -112,6 +137,11 @@ export class Exchange implements Job {
     });
   }
 
+  returned(): void {
+    this.#slots = undefined;
+    if (this.settled) this.#giveBody();
+  }
+
   news(news: SlotNews): boolean {
     this.#ended = news.phase === Phase.ended;
     if (this.#ended) this.#giveBody();
@@ -124,13 +154,15 @@ export class Exchange implements Job {
     }
     if (this.settled) {
       // Answered without a body (204, HEAD): what the script still prints goes nowhere, and must not hold it up.
-      if (!complete && news.used > 0) this.pool.memory.consume(this.#slot, news.used);
+      if (!complete && news.used > 0) this.#slots?.memory.consume(this.#slot, news.used);
       return true;
     }
+    const memory = this.#slots?.memory;
+    if (memory === undefined) return true;
     if (complete) {
-      this.#answerWhole(news);
+      this.#answerWhole(memory, news);
     } else if (news.outcome & Outcome.head) {
-      this.#answerStreaming(news);
+      this.#answerStreaming(memory, news);
     }
     return this.#stream === undefined;
   }
@@ -149,23 +181,23 @@ export class Exchange implements Job {
   }
 
   refused(why: Refusal): void {
-    // With a slot, a worker may just have claimed it and be reading: the body is given back when the slot has ended.
-    if (this.#slot < 0) this.#giveBody();
+    this.#giveBody();
     const status = 503;
     this.host.shed(this, why);
     this.#settle(this.host.refuse(this, status, { "Retry-After": RETRY_AFTER_SECONDS }), status, 0);
   }
 
   lost(why: Loss): void {
+    // The slot is another request's from here on.
+    this.#slots = undefined;
     this.#giveBody();
     if (this.#stream !== undefined) return this.#stream.cut();
     if (this.settled) return;
-    const status = why.kind === "died" ? 502 : why.kind === "stopped" ? 503 : 504;
+    const status = STATUS_OF_LOSS[why.kind];
     this.#settle(this.host.refuse(this, status), status, 0);
   }
 
-  #answerWhole(news: SlotNews): void {
-    const { memory } = this.pool;
+  #answerWhole(memory: PoolMemory, news: SlotNews): void {
     const slot = this.#slot;
     if (news.outcome & (Outcome.badRequest | Outcome.notRun)) return this.#answerError(400);
     if (news.outcome & Outcome.timedOut) return this.#answerError(504);
@@ -180,21 +212,20 @@ export class Exchange implements Job {
     if (failed && news.used === 0 && status >= 500 && this.asked.method !== "HEAD")
       return this.#answerError(status);
 
-    const head = this.#head();
+    const head = this.#head(memory);
     if (head === undefined) return this.#answerError(502);
     if (hasNoBody(status) || this.asked.method === "HEAD") return this.#answerBodiless(status, head);
     if (news.used > CORK_BYTES && head.contentLength === null)
-      return this.#answerByStream(status, head, news, true);
+      return this.#answerByStream(memory, status, head, news, true);
     const start = memory.bodyAt(slot);
     // Bun copies the bytes before it returns: the slot may be reused right after.
     const body = memory.bytes.subarray(start, start + news.used);
     this.#settle(this.#respond(body, status, head), status, news.used);
   }
 
-  #answerStreaming(news: SlotNews): void {
-    const { memory } = this.pool;
+  #answerStreaming(memory: PoolMemory, news: SlotNews): void {
     const status = memory.status(this.#slot);
-    const head = isSendable(status) ? this.#head() : undefined;
+    const head = isSendable(status) ? this.#head(memory) : undefined;
     if (head === undefined) {
       if (!isSendable(status)) this.host.warn(this, `Cannot send status ${status}: it must be 200 to 599`);
       memory.clientGone(this.#slot);
@@ -204,11 +235,17 @@ export class Exchange implements Job {
       memory.consume(this.#slot, news.used);
       return this.#answerBodiless(status, head);
     }
-    this.#answerByStream(status, head, news, false);
+    this.#answerByStream(memory, status, head, news, false);
   }
 
-  #answerByStream(status: number, head: ResponseHead, news: SlotNews, complete: boolean): void {
-    const stream = new BodyStream(this.pool, this.#slot, () => {
+  #answerByStream(
+    memory: PoolMemory,
+    status: number,
+    head: ResponseHead,
+    news: SlotNews,
+    complete: boolean,
+  ): void {
+    const stream = new BodyStream(memory, this.#slot, this.pool.config.responseBufferBytes, () => {
       this.asked.onAnswered();
       this.#log(status, stream.bytes);
     });
@@ -234,9 +271,9 @@ export class Exchange implements Job {
   }
 
   /** PHP's header values are bytes that the web's Headers may refuse; such a response is a failed one. */
-  #head(): ResponseHead | undefined {
+  #head(memory: PoolMemory): ResponseHead | undefined {
     try {
-      const head = parseResponseHead(this.pool.memory.head(this.#slot));
+      const head = parseResponseHead(memory.head(this.#slot));
       if (head.handOver !== null) {
         this.host.warn(
           this,
@@ -266,8 +303,9 @@ export class Exchange implements Job {
 
   #clientGone(): void {
     if (this.#ended && this.#stream === undefined) return;
-    if (this.#slot < 0) this.#giveBody();
-    else if (!this.#ended) this.pool.memory.clientGone(this.#slot);
+    if (!this.#ended) this.pool.counters.clientGone++;
+    if (this.#slots === undefined) this.#giveBody();
+    else if (!this.#ended) this.#slots.memory.clientGone(this.#slot);
     if (this.#stream !== undefined) return this.#stream.abandon();
     if (!this.settled) {
       this.#settle(new Response(null, { status: CLIENT_CLOSED_REQUEST }), CLIENT_CLOSED_REQUEST, 0);

@@ -4,6 +4,7 @@ import type { AccessLog } from "../log/access.ts";
 import type { Log } from "../log/log.ts";
 import { Floods, OnceEach } from "../log/notices.ts";
 import type { Refusal } from "../pool/job.ts";
+import { REQUEST_BUFFER_BYTES } from "../pool/memory-options.ts";
 import type { Pool } from "../pool/pool.ts";
 import { decodePath, maxTargetBytes } from "../route/path.ts";
 import type { PoolPatterns } from "../route/pool-patterns.ts";
@@ -35,24 +36,32 @@ const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /** The front's way of a request: who asks, what for, where it leads, and who answers. */
 export class Front implements ExchangeHost {
-  readonly sendTimeoutMs: number;
-  readonly serverHeader: string | null;
+  sendTimeoutMs = 0;
+  serverHeader: string | null = null;
   /** How long a connection may be silent while nothing runs for it. */
-  readonly idleTimeoutMs: number;
-  readonly #parts: FrontParts;
-  readonly #documentRoot: string;
-  readonly #notices: OnceEach;
+  idleTimeoutMs = 0;
+  #parts: FrontParts;
+  #documentRoot = "";
+  #notices: OnceEach;
   readonly #floods: Floods;
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
     this.#notices = new OnceEach(parts.log);
     this.#floods = new Floods(parts.log);
+    this.use(parts);
+  }
+
+  /** Requests that come from here on go this way. Those that have begun keep theirs. */
+  use(parts: FrontParts): void {
+    this.#parts = parts;
+    // What was wrong before may be wrong still.
+    this.#notices = new OnceEach(parts.log);
     this.sendTimeoutMs = parts.config.server.sendTimeoutMs;
     this.serverHeader = parts.config.server.serverHeader;
     // 0 keeps no connection; then it is the time for sending the request that counts.
     this.idleTimeoutMs = parts.config.server.keepAliveTimeoutMs || parts.config.server.receiveTimeoutMs;
-    this.#documentRoot = Buffer.from(parts.config.php.docroot).toString("latin1");
+    this.#documentRoot = documentRoot(parts.config);
   }
 
   handle(request: Request, server: Server<unknown>, entrance: Entrance): Response | Promise<Response> {
@@ -100,7 +109,7 @@ export class Front implements ExchangeHost {
   #runScript(incoming: Incoming, route: ScriptRoute): Response | Promise<Response> {
     const { client, headers } = incoming;
     if (client === null) return this.#error(400, incoming);
-    const pool = this.#poolFor(incoming.target.path);
+    const pool = this.#poolFor(incoming.target.path, client, incoming.method);
     if (pool === undefined) return this.#error(404, incoming);
     const length = headers["content-length"];
     if ((length === undefined || length === "0") && headers["transfer-encoding"] === undefined) {
@@ -167,7 +176,7 @@ export class Front implements ExchangeHost {
       requestId,
     });
     const inline = body?.kind === "memory" ? body.bytes.length : 0;
-    if (block.text.length + inline > pool.memory.requestBytes) {
+    if (block.text.length + inline > REQUEST_BUFFER_BYTES) {
       if (body?.kind === "spooled") pool.spool.give(body.region);
       return this.#error(431, incoming);
     }
@@ -203,11 +212,12 @@ export class Front implements ExchangeHost {
     return route.script.memo;
   }
 
-  #poolFor(path: string): Pool | undefined {
+  #poolFor(path: string, client: Client, method: string): Pool | undefined {
     const { patterns, pools } = this.#parts;
     if (patterns.isConstant) return pools[patterns.match("/")];
     const decoded = decodePath(path);
-    return typeof decoded === "string" ? pools[patterns.match(decoded)] : undefined;
+    if (typeof decoded !== "string") return undefined;
+    return pools[patterns.match(decoded, patterns.needsHost ? client.authority.host : "", method)];
   }
 
   /** What went wrong in Bun or in our own code, after the request had been taken. */
@@ -304,6 +314,11 @@ export class Front implements ExchangeHost {
     }
     return response;
   }
+}
+
+/** DOCUMENT_ROOT as scripts see it, as a byte string. */
+export function documentRoot(config: Config): string {
+  return Buffer.from(config.php.docroot).toString("latin1");
 }
 
 function bodyBytes(body: RequestBody): number {

@@ -1,5 +1,5 @@
 import type { PoolConfig } from "../config/config.ts";
-import type { Running } from "./dispatcher.ts";
+import type { Running } from "./slots.ts";
 
 /** What is due for a request that a worker runs. */
 export type Due = "nothing" | "ask-to-end" | "kill";
@@ -14,10 +14,10 @@ export function stepDeadline(
   nowMs: number,
   stepMs: number,
 ): Due {
-  if (limits.timeoutMs === 0) return "nothing";
   if (running.runningSinceMs === 0) running.runningSinceMs = nowMs;
   // Time that the worker spent waiting for a slow client is not the script's.
   else if (running.job.stalled) running.runningSinceMs += stepMs;
+  if (limits.timeoutMs === 0) return "nothing";
   const ranMs = nowMs - running.runningSinceMs;
   if (running.stage === "running" && ranMs > limits.timeoutMs) {
     running.stage = "asked-to-end";
@@ -28,4 +28,22 @@ export function stepDeadline(
     return "kill";
   }
   return "nothing";
+}
+
+/** A worker that has not told where it is within this time will not. */
+const PATIENCE_MS = 500;
+
+/** The slow log: a request over `slowMs` is asked about once, and told of without a backtrace when none comes. */
+export function stepSlow(
+  running: Running,
+  { slowMs }: Pick<PoolConfig, "slowMs">,
+  nowMs: number,
+): "nothing" | "ask" | "tell" {
+  if (slowMs === 0 || running.runningSinceMs === 0 || running.slow === "told") return "nothing";
+  const ranMs = nowMs - running.runningSinceMs;
+  if (running.slow === "not" && ranMs > slowMs) {
+    running.slow = "asked";
+    return "ask";
+  }
+  return running.slow === "asked" && ranMs > slowMs + PATIENCE_MS ? "tell" : "nothing";
 }

@@ -1,127 +1,117 @@
-import { Outcome, Phase } from "../../ffi/layout.ts";
-import type { PoolMemory } from "../../ffi/pool-memory.ts";
+import { Phase } from "../../ffi/layout.ts";
 import type { PoolConfig } from "../config/config.ts";
+import type { Counters } from "./counters.ts";
 import type { Job, Loss, Refusal } from "./job.ts";
 import { Queue } from "./queue.ts";
+import type { Running, Slots, Waiting } from "./slots.ts";
 
-/** A job that has a slot. */
-export interface Running {
-  readonly job: Job;
-  readonly queuedAtMs: number;
-  /** When a worker was first seen to have it; 0 while it waits in the ring. */
-  runningSinceMs: number;
-  stage: "running" | "asked-to-end" | "killed";
-}
+export type DispatchRules = Pick<PoolConfig, "queue" | "retry">;
 
-/** The requests of a pool: which slot each has, which wait for one, and what comes back. */
+/** The requests of a pool: they get a slot of the current generation, wait for one, or are refused. */
 export class Dispatcher {
-  readonly #memory: PoolMemory;
-  readonly #queueLimits: PoolConfig["queue"];
-  readonly #onServed: (worker: number) => void;
-  readonly #free: number[] = [];
-  readonly #running: (Running | undefined)[];
-  readonly #queue = new Queue<{ job: Job; queuedAtMs: number }>();
-  #closed: Refusal | undefined;
-  #inFlight = 0;
-  #onIdle: (() => void) | undefined;
-  #wakesDue = 0;
-  /** Two at most: each woken worker wakes the next, and two do not both wait for one busy processor. */
-  readonly #wakeWorkers = (): void => {
-    const wakes = Math.min(this.#wakesDue, 2);
-    this.#wakesDue = 0;
-    for (let i = 0; i < wakes; i++) this.#memory.wakeWorker();
-  };
+  #rules: DispatchRules;
+  readonly #counters: Counters;
+  readonly #queue = new Queue<Waiting>();
+  /** The generation that takes requests; null while there is none, when all wait. */
+  #slots: Slots | null = null;
+  #closed: Refusal | null = null;
+  #onRest: (() => void) | undefined;
 
-  /** `onServed` hears of each request that a worker has finished. */
-  constructor(memory: PoolMemory, queueLimits: PoolConfig["queue"], onServed: (worker: number) => void) {
-    this.#memory = memory;
-    this.#queueLimits = queueLimits;
-    this.#onServed = onServed;
-    this.#running = Array.from({ length: memory.slotCount });
-    for (let slot = memory.slotCount - 1; slot >= 0; slot--) this.#free.push(slot);
+  constructor(rules: DispatchRules, counters: Counters) {
+    this.#rules = rules;
+    this.#counters = counters;
   }
 
-  get inFlight(): number {
-    return this.#inFlight;
+  set rules(rules: DispatchRules) {
+    this.#rules = rules;
   }
 
-  /** Every slot in use with its job. */
-  *running(): Generator<[slot: number, running: Running]> {
-    for (const [slot, running] of this.#running.entries()) if (running !== undefined) yield [slot, running];
+  /** Requests that no worker has yet. */
+  get waiting(): number {
+    return this.#queue.length + (this.#slots?.waiting ?? 0);
   }
 
-  at(slot: number): Running | undefined {
-    return this.#running[slot];
+  /** How long the first of them has waited. */
+  longestWaitMs(nowMs: number): number {
+    let since = this.#queue.peek()?.queuedAtMs ?? nowMs;
+    for (const [slot, { queuedAtMs }] of this.#slots?.running() ?? []) {
+      if (queuedAtMs < since && this.#slots?.memory.phase(slot) === Phase.queued) since = queuedAtMs;
+    }
+    return nowMs - since;
   }
 
   /** Hands a job to a worker, or lets it wait, or refuses it. */
   dispatch(job: Job): void {
-    if (this.#closed !== undefined) return job.refused(this.#closed);
-    const slot = this.#free.pop();
-    if (slot !== undefined) {
-      this.#submit(slot, job, performance.now());
-    } else if (this.#queue.length < this.#queueLimits.max) {
-      this.#queue.push({ job, queuedAtMs: performance.now() });
-    } else {
-      job.refused("queue-full");
+    if (this.#closed !== null) return this.#refuse(job, this.#closed);
+    const waiting = { job, queuedAtMs: performance.now() };
+    if (this.#queue.length === 0 && this.#slots?.hasRoom === true && this.#slots.submit(waiting)) return;
+    if (this.#queue.length >= this.#rules.queue.max) {
+      // Before one is turned away: some of those that wait may have nobody behind them any more.
+      this.#queue.keep((other) => !other.job.settled);
+      if (this.#queue.length >= this.#rules.queue.max) return this.#refuse(job, "queue-full");
     }
+    this.#queue.push(waiting);
+    if (this.#queue.length > this.#counters.mostWaiting) this.#counters.mostWaiting = this.#queue.length;
   }
 
-  /** Takes what the workers have completed. */
-  drain(): void {
-    this.#memory.beginDrain();
-    for (let slot = this.#memory.nextCompleted(); slot >= 0; slot = this.#memory.nextCompleted()) {
-      const running = this.#running[slot];
-      if (running === undefined) continue;
-      const news = this.#memory.news(slot);
-      const ended = news.phase === Phase.ended;
-      if (news.outcome & Outcome.timedOut && running.stage === "running") running.stage = "asked-to-end";
-      if (running.job.news(news) && ended) this.release(slot);
-    }
+  /**
+   * From here on this generation takes the requests; with null they wait. What the one before has not begun with
+   * comes first.
+   */
+  use(slots: Slots | null): void {
+    const before = this.#slots;
+    this.#slots = slots;
+    if (before !== null && before !== slots) this.#queue.putBack(before.withdrawAll());
+    this.fill();
   }
 
-  /** Nobody needs the slot any more: the next job has it. */
-  release(slot: number): void {
-    this.#onServed(this.#memory.owner(slot));
-    this.#memory.release(slot);
-    this.#running[slot] = undefined;
-    this.#inFlight--;
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+  /** Slots have become free: the next jobs have them. */
+  fill(): void {
+    const slots = this.#slots;
+    while (slots?.hasRoom === true) {
+      const next = this.#queue.shift();
+      if (next === undefined) break;
       if (next.job.settled) continue;
-      this.#submit(slot, next.job, next.queuedAtMs);
+      if (slots.submit(next)) continue;
+      this.#queue.putBack([next]);
+      break;
+    }
+    if (this.#onRest !== undefined && this.#queue.length === 0) this.#onRest();
+  }
+
+  /** The worker of a job is gone: another has it, if that can do no harm. */
+  lost(running: Running, why: Loss): void {
+    const { job } = running;
+    if (why.kind === "died" && this.#rules.retry && job.repeatable && this.#closed === null) {
+      this.#counters.retried++;
+      job.returned();
+      this.#queue.putBack([running]);
       return;
     }
-    this.#free.push(slot);
-    if (this.#inFlight === 0) this.#onIdle?.();
+    if (why.kind === "killed-by-deadline") this.#counters.timedOut++;
+    else if (!job.settled) this.#counters.lost++;
+    job.lost(why);
   }
 
-  /** The worker that ran this slot is gone. */
-  lose(slot: number, why: Loss): void {
-    const running = this.#running[slot];
-    if (running === undefined) return;
-    running.job.lost(why);
-    this.release(slot);
-  }
-
-  /** Refuses what has waited too long, and lets every job look at its client. */
+  /** Refuses what has waited too long, and lets every waiting job look at its client. */
   sweep(nowMs: number): void {
-    // A worker stopped between completing something and waking us would hold up everybody's answers.
-    if (this.#inFlight > 0) this.drain();
     for (let next = this.#queue.peek(); next !== undefined; next = this.#queue.peek()) {
-      const overdue = this.#isOverdue(next.queuedAtMs, nowMs);
+      const overdue = this.#isOverdue(next, nowMs);
       if (!overdue && !next.job.settled) break;
       this.#queue.shift();
-      if (!next.job.settled) next.job.refused("queue-timeout");
+      if (!next.job.settled) this.#refuse(next.job, "queue-timeout");
     }
     for (const { job } of this.#queue) job.tick(nowMs);
-    for (const [slot, { job, queuedAtMs }] of this.running()) {
-      job.tick(nowMs);
-      // In the ring no worker has it yet, and none is to run it now.
-      if (this.#memory.phase(slot) !== Phase.queued || job.settled || !this.#isOverdue(queuedAtMs, nowMs))
-        continue;
-      this.#memory.clientGone(slot);
-      job.refused("queue-timeout");
+    const slots = this.#slots;
+    if (slots !== null) {
+      for (const [slot, running] of slots.running()) {
+        if (slots.memory.phase(slot) !== Phase.queued) continue;
+        if (!running.job.settled && !this.#isOverdue(running, nowMs)) continue;
+        if (slots.withdraw(slot) !== undefined && !running.job.settled)
+          this.#refuse(running.job, "queue-timeout");
+      }
     }
+    this.fill();
   }
 
   /** From here on new jobs are refused. Those that have been taken go on. */
@@ -129,40 +119,34 @@ export class Dispatcher {
     this.#closed ??= why;
   }
 
+  /** Takes jobs again. */
+  open(): void {
+    this.#closed = null;
+  }
+
   /** Refuses all that no worker has yet. */
   refuseWaiting(why: Refusal): void {
+    this.#queue.putBack(this.#slots?.withdrawAll() ?? []);
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-      if (!next.job.settled) next.job.refused(why);
-    }
-    for (const [slot, { job }] of this.running()) {
-      if (this.#memory.phase(slot) !== Phase.queued) continue;
-      if (!job.settled) job.refused(why);
-      this.release(slot);
+      if (!next.job.settled) this.#refuse(next.job, why);
     }
   }
 
-  /** Waits until nothing runs or waits any more, or the time is over. Returns whether it came to rest. */
-  async rest(timeoutMs: number): Promise<boolean> {
-    if (this.#inFlight === 0 && this.#queue.length === 0) return true;
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#onIdle = () => resolve(true);
-    const timer = setTimeout(() => resolve(false), timeoutMs);
-    const rested = await promise;
-    clearTimeout(timer);
-    return rested;
+  /** Resolves once nothing waits any more. What runs is its generation's to wait for. */
+  async rest(): Promise<void> {
+    if (this.#queue.length === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onRest = resolve;
+    });
   }
 
-  #submit(slot: number, job: Job, queuedAtMs: number): void {
-    this.#running[slot] = { job, queuedAtMs, runningSinceMs: 0, stage: "running" };
-    this.#inFlight++;
-    job.start(slot);
-    this.#memory.submit(slot);
-    // Once for all requests that came in with the same look at the sockets.
-    if (this.#wakesDue++ === 0) setImmediate(this.#wakeWorkers);
+  #refuse(job: Job, why: Refusal): void {
+    this.#counters.refused[why]++;
+    job.refused(why);
   }
 
-  #isOverdue(queuedAtMs: number, nowMs: number): boolean {
-    const { timeoutMs } = this.#queueLimits;
+  #isOverdue({ queuedAtMs }: Waiting, nowMs: number): boolean {
+    const { timeoutMs } = this.#rules.queue;
     return timeoutMs > 0 && nowMs - queuedAtMs > timeoutMs;
   }
 }

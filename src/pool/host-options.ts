@@ -15,6 +15,10 @@ export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = fals
     sapiName: config.php.sapiName,
     poolName: pool.name,
     jsonPost: config.php.jsonPost,
+    slowLog: pool.slowMs > 0,
+    runAs: pool.runAs,
+    nice: pool.nice,
+    cpuAffinity: pool.cpuAffinity,
     inspectOnly,
   };
 }

@@ -1,6 +1,7 @@
 /** One log record of a host or worker, put together again. */
 export interface LogRecord {
-  readonly level: "error" | "warn" | "info" | "debug";
+  /** "slow" is no message but the answer to PoolMemory.look(): where the request is, in one line. Without a script. */
+  readonly level: "error" | "warn" | "info" | "debug" | "slow";
   /** null: the host itself. */
   readonly worker: number | null;
   readonly request: number;
@@ -8,7 +9,7 @@ export interface LogRecord {
   readonly text: string;
 }
 
-const LEVELS = ["error", "warn", "info", "debug"] as const;
+const LEVELS = ["error", "warn", "info", "debug", "slow"] as const;
 const HEAD_BYTES = 18;
 const NO_WORKER = 0xffff_ffff;
 /** What one message may grow to over several records. */
@@ -31,18 +32,20 @@ export class LogChannel {
   }
 
   #record(bytes: Buffer): LogRecord | undefined {
+    const level = LEVELS[bytes.readUInt16LE(4)] ?? "info";
     const worker = bytes.readUInt32LE(8);
     const scriptLength = bytes.readUInt16LE(16);
     const part = bytes.toString("utf8", HEAD_BYTES + scriptLength);
-    const text = (this.#begun.get(worker) ?? "") + part;
+    // One of its own, always whole: it may come between two parts of a message of the same worker.
+    const text = level === "slow" ? part : (this.#begun.get(worker) ?? "") + part;
     const more = bytes.readUInt16LE(6) === 1;
     if (more && text.length < LONGEST_TEXT) {
       this.#begun.set(worker, text);
       return undefined;
     }
-    this.#begun.delete(worker);
+    if (level !== "slow") this.#begun.delete(worker);
     return {
-      level: LEVELS[bytes.readUInt16LE(4)] ?? "info",
+      level,
       worker: worker === NO_WORKER ? null : worker,
       request: bytes.readUInt32LE(12),
       script: bytes.toString("utf8", HEAD_BYTES, HEAD_BYTES + scriptLength),

@@ -13,6 +13,13 @@ export interface HostOptions {
   readonly sapiName: string;
   readonly poolName: string;
   readonly jsonPost: boolean;
+  /** Workers can be asked where they are. */
+  readonly slowLog: boolean;
+  /** Who the host and its workers run as; null: as the front does. */
+  readonly runAs: { readonly name: string; readonly uid: number; readonly gid: number } | null;
+  readonly nice: number;
+  /** Processors they may run on; empty: all. */
+  readonly cpuAffinity: readonly number[];
   /** Report what PHP is, then end. */
   readonly inspectOnly: boolean;
 }

@@ -1,100 +1,107 @@
-import { closeSync } from "node:fs";
-import { PoolMemory } from "../../ffi/pool-memory.ts";
-import { Phase } from "../../ffi/layout.ts";
-import { socketPair } from "../../ffi/system.ts";
 import type { PoolConfig } from "../config/config.ts";
 import type { Log } from "../log/log.ts";
 import type { PhpReport } from "../php/report.ts";
-import { connectFd } from "./connect-fd.ts";
-import { stepDeadline } from "./deadlines.ts";
+import { Counters } from "./counters.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { Elastic } from "./elastic.ts";
+import type { Generation, PoolSetup } from "./generation.ts";
 import type { Job } from "./job.ts";
-import { LogChannel } from "./log-channel.ts";
-import { memoryOptions } from "./memory-options.ts";
-import type { HostOptions } from "./messages.ts";
-import { Recycling } from "./recycling.ts";
 import { Spool } from "./spool.ts";
 import { Supervisor } from "./supervisor.ts";
 
 const SWEEP_MS = 50;
-const MEMORY_SAMPLE_MS = 1000;
 
 export interface PoolOptions {
-  readonly config: PoolConfig;
-  readonly host: HostOptions;
-  readonly env: Record<string, string | undefined>;
+  readonly setup: PoolSetup;
   readonly spoolDir: string;
   readonly clientMaxBodyBytes: number;
+  readonly drainTimeoutMs: number;
   readonly log: Log;
-  /** The pool has been given up: it will serve nothing any more. */
+  /** The pool has been given up: it serves nothing until a reload. */
   readonly onFailed?: () => void;
 }
 
-/** A pool: the shared memory, the requests in it (Dispatcher), and the processes that serve them (Supervisor). */
+/** A pool: its requests (Dispatcher), and the generations of processes that serve them (Supervisor). */
 export class Pool {
   readonly name: string;
-  readonly config: PoolConfig;
-  readonly memory: PoolMemory;
   readonly spool: Spool;
-  report: PhpReport | undefined;
+  readonly counters = new Counters();
+  readonly spoolDir: string;
+  readonly clientMaxBodyBytes: number;
 
-  readonly #log: Log;
   readonly #dispatcher: Dispatcher;
   readonly #supervisor: Supervisor;
-  readonly #recycling: Recycling;
-  readonly #wakeFd: number;
-  readonly #logFd: number;
-  #timers: Timer[] = [];
+  #elastic: Elastic;
+  #timer: Timer | undefined;
+  #ended: Promise<void> | undefined;
 
   constructor(options: PoolOptions) {
-    this.config = options.config;
-    this.name = options.config.name;
-    this.#log = options.log.child({ pool: this.name });
-    this.memory = new PoolMemory(memoryOptions(options.config));
+    const { config } = options.setup;
+    this.name = config.name;
+    this.spoolDir = options.spoolDir;
+    this.clientMaxBodyBytes = options.clientMaxBodyBytes;
     this.spool = new Spool(options.spoolDir, options.clientMaxBodyBytes);
-    this.#recycling = new Recycling(options.config, (worker, why) => {
-      this.#log.info(`replacing a worker: it ${why}`, this.#supervisor.nameOf(worker));
-      this.memory.retire(worker);
-    });
-    this.#dispatcher = new Dispatcher(this.memory, options.config.queue, (worker) =>
-      this.#recycling.served(worker),
-    );
-    const [wakeOurs, wakeTheirs] = socketPair();
-    const [logOurs, logTheirs] = socketPair();
-    this.#wakeFd = wakeOurs;
-    this.#logFd = logOurs;
+    this.#elastic = elasticOf(config);
+    this.#dispatcher = new Dispatcher(config, this.counters);
     this.#supervisor = new Supervisor({
-      host: options.host,
-      env: options.env,
-      descriptors: { pool: this.memory.fd, wake: wakeTheirs, spool: this.spool.fd, log: logTheirs },
-      memory: this.memory,
+      setup: options.setup,
+      spoolFd: this.spool.fd,
       dispatcher: this.#dispatcher,
-      recycling: this.#recycling,
-      workers: options.config.workers.max,
-      log: this.#log,
+      counters: this.counters,
+      log: options.log.child({ pool: this.name }),
+      drainTimeoutMs: options.drainTimeoutMs,
       onFailed: () => {
         this.#dispatcher.close("pool-failed");
         this.#dispatcher.refuseWaiting("pool-failed");
         options.onFailed?.();
       },
+      onServed: () => {
+        this.counters.served++;
+      },
     });
   }
 
-  /** Brings the host up. Resolves when PHP has started and its workers have been asked for. */
+  get config(): PoolConfig {
+    return this.#supervisor.setup.config;
+  }
+
+  get report(): PhpReport | undefined {
+    return this.#supervisor.current?.report;
+  }
+
+  /** Why the pool has been given up; null while it has not. */
+  get failure(): string | null {
+    return this.#supervisor.failure;
+  }
+
+  get generations(): readonly Generation[] {
+    return this.#supervisor.generations;
+  }
+
+  /** The one that gets the traffic. */
+  get generation(): number {
+    return this.#supervisor.current?.number ?? 0;
+  }
+
+  /** Requests that no worker has yet. */
+  get waiting(): number {
+    return this.#dispatcher.waiting;
+  }
+
+  get longestWaitMs(): number {
+    return this.#dispatcher.longestWaitMs(performance.now());
+  }
+
+  /** Has a worker answered, and is there one that can? */
+  get ready(): boolean {
+    const current = this.#supervisor.current;
+    return this.failure === null && current !== null && current.answered && current.workers.running > 0;
+  }
+
+  /** Brings the first generation up. Resolves when PHP has started and its workers have been asked for. */
   async start(): Promise<PhpReport> {
-    await connectFd(this.#wakeFd, { data: () => this.#dispatcher.drain() });
-    const channel = new LogChannel();
-    await connectFd(this.#logFd, {
-      data: (_socket, bytes) => {
-        for (const record of channel.read(bytes)) this.#supervisor.logRecord(record);
-      },
-    });
-    this.#timers = [
-      setInterval(() => this.#sweep(performance.now()), SWEEP_MS),
-      setInterval(() => this.#recycling.sampleMemory(), MEMORY_SAMPLE_MS),
-    ];
-    this.report = await this.#supervisor.start();
-    return this.report;
+    this.#look();
+    return await this.#supervisor.start();
   }
 
   /** Hands a job to a worker, or lets it wait, or refuses it. */
@@ -102,44 +109,90 @@ export class Pool {
     this.#dispatcher.dispatch(job);
   }
 
-  /** A job that kept its slot has no further use for it. */
-  release(slot: number): void {
-    this.#dispatcher.release(slot);
+  // ---- reload --------------------------------------------------------------------------------------
+
+  /** Brings up the next generation and has it answer. Throws with the reason when it is not fit to serve. */
+  async prepare(setup: PoolSetup): Promise<void> {
+    this.#look();
+    await this.#supervisor.prepare(setup);
   }
 
-  /** Takes no more jobs, and waits for those it has, as long as the time allows. */
+  /** What was prepared takes over. */
+  commit(drainTimeoutMs?: number): void {
+    const workers = this.#supervisor.current?.workers.wanted;
+    this.#supervisor.commit(drainTimeoutMs);
+    this.#elastic = elasticOf(this.config, workers);
+  }
+
+  /** What was prepared is not wanted after all. */
+  async abandon(): Promise<void> {
+    await this.#supervisor.abandon();
+  }
+
+  /** Replaces the current generation by one of the same setup. */
+  roll(why: string): void {
+    this.#supervisor.roll(why);
+  }
+
+  // ---- stop ----------------------------------------------------------------------------------------
+
+  /** Takes no more jobs, and waits for those it has, as long as the time allows. Returns whether it came to rest. */
   async drain(timeoutMs: number): Promise<boolean> {
     this.#supervisor.stopping();
     this.#dispatcher.close("stopping");
-    return await this.#dispatcher.rest(timeoutMs);
+    let timer: Timer | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), timeoutMs);
+    });
+    const rested = this.#dispatcher
+      .rest()
+      .then(() => this.#supervisor.rest())
+      .then(() => true);
+    return await Promise.race([rested, late]).finally(() => clearTimeout(timer));
   }
 
-  /** Ends the host and its workers at once. */
-  async end(): Promise<void> {
+  /** Ends every host and its workers at once. */
+  end(): Promise<void> {
+    return (this.#ended ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
     this.#dispatcher.close("stopping");
-    for (const timer of this.#timers) clearInterval(timer);
+    this.#dispatcher.refuseWaiting("stopping");
+    clearInterval(this.#timer);
     await this.#supervisor.end();
-    for (const [, { job }] of this.#dispatcher.running()) job.lost({ kind: "stopped" });
     this.spool.close();
-    closeSync(this.memory.fd);
+  }
+
+  #look(): void {
+    this.#timer ??= setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
   }
 
   #sweep(nowMs: number): void {
     this.#dispatcher.sweep(nowMs);
-    for (const [slot, running] of this.#dispatcher.running()) {
-      const phase = this.memory.phase(slot);
-      if (phase === Phase.queued || phase === Phase.ended) continue;
-      const due = stepDeadline(running, this.config, nowMs, SWEEP_MS);
-      if (due === "nothing") continue;
-      const worker = this.memory.owner(slot);
-      if (due === "ask-to-end") {
-        this.memory.deadline(slot);
-        this.#supervisor.askToEnd(worker);
-        continue;
-      }
-      const message = `killed a worker: its request did not end within ${this.config.killAfterMs} ms after its deadline`;
-      this.#log.warn(message, { ...this.#supervisor.nameOf(worker), ...running.job.about });
-      this.#supervisor.kill(worker, this.memory.requestId(slot));
-    }
+    this.#supervisor.sweep(nowMs, SWEEP_MS);
+    this.#resize(nowMs);
   }
+
+  #resize(nowMs: number): void {
+    const current = this.#supervisor.current;
+    if (current === null) return;
+    const waiting = this.#dispatcher.waiting;
+    if (waiting > this.counters.mostWaiting) this.counters.mostWaiting = waiting;
+    const busy = current.slots.inFlight - current.slots.waiting;
+    if (busy > this.counters.mostRunning) this.counters.mostRunning = busy;
+    const { min, max } = this.config.workers;
+    if (min === max) return;
+    const load = {
+      running: current.workers.alive,
+      busy,
+      waiting,
+      longestWaitMs: waiting === 0 ? 0 : this.#dispatcher.longestWaitMs(nowMs),
+    };
+    current.resize(this.#elastic.wanted(load, nowMs));
+  }
+}
+
+function elasticOf({ workers, idleTimeoutMs }: PoolConfig, start = workers.min): Elastic {
+  return new Elastic({ ...workers, idleTimeoutMs }, start);
 }

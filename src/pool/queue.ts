@@ -11,6 +11,19 @@ export class Queue<T> {
     this.#items.push(item);
   }
 
+  /** Puts items before all others, in their order. Rare: it copies. */
+  putBack(items: readonly T[]): void {
+    if (items.length === 0) return;
+    this.#items = [...items, ...this.#items.slice(this.#head)];
+    this.#head = 0;
+  }
+
+  /** Drops what does not pass. It copies. */
+  keep(passes: (item: T) => boolean): void {
+    this.#items = [...this].filter(passes);
+    this.#head = 0;
+  }
+
   peek(): T | undefined {
     return this.#items[this.#head];
   }

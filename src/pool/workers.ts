@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import type { RestartReason } from "./counters.ts";
 import type { Exit } from "./messages.ts";
 
 export type WorkerEvent =
@@ -8,12 +9,14 @@ export type WorkerEvent =
 
 export interface Worker {
   readonly number: number;
-  state: "absent" | "starting" | "running";
+  /** "retiring": it has been asked to end after its request. */
+  state: "absent" | "starting" | "running" | "retiring";
   pid: number;
-  generation: number;
   startedAtMs: number;
   /** Not to be started again before this time. */
   notBeforeMs: number;
+  /** Why it was asked to end. */
+  retiredFor: RestartReason | null;
 }
 
 /** A worker that ends sooner than this without having taken a request counts as a failed start. */
@@ -24,25 +27,42 @@ const BACKOFF_LIMIT_MS = 5000;
 const FAILED_ROUNDS_LIMIT = 10;
 
 /**
- * What is known of a pool's workers. Passive: no clock, no processes; it is fed events and asked what to do.
+ * What is known of a generation's workers. Passive: no clock, no processes; it is fed events and asked what to do.
  */
 export class Workers {
   readonly all: readonly Worker[];
+  /** So many there should be. */
+  #wanted: number;
   #failedStarts = 0;
 
-  constructor(count: number) {
-    this.all = Array.from({ length: count }, (_, number) => ({
+  constructor(most: number, wanted = most) {
+    this.all = Array.from({ length: most }, (_, number) => ({
       number,
       state: "absent",
       pid: 0,
-      generation: 0,
       startedAtMs: 0,
       notBeforeMs: 0,
+      retiredFor: null,
     }));
+    this.#wanted = wanted;
   }
 
+  get wanted(): number {
+    return this.#wanted;
+  }
+
+  set wanted(count: number) {
+    this.#wanted = Math.max(0, Math.min(count, this.all.length));
+  }
+
+  /** Those that take requests. */
   get running(): number {
-    return this.all.filter((worker) => worker.state === "running").length;
+    return this.#count((worker) => worker.state === "running");
+  }
+
+  /** Those that have a process, or are about to. */
+  get alive(): number {
+    return this.#count((worker) => worker.state !== "absent");
   }
 
   /** Starts in a row that came to nothing. */
@@ -51,13 +71,16 @@ export class Workers {
   }
 
   get failed(): boolean {
-    return this.#failedStarts >= FAILED_ROUNDS_LIMIT * this.all.length && this.running === 0;
+    return this.#wanted > 0 && this.#failedStarts >= FAILED_ROUNDS_LIMIT * this.#wanted && this.running === 0;
   }
 
   /** Workers to start now. They count as starting from here on. */
   takeDue(nowMs: number): Worker[] {
     if (this.failed) return [];
-    const due = this.all.filter((worker) => worker.state === "absent" && worker.notBeforeMs <= nowMs);
+    const missing = this.#wanted - this.alive;
+    const due = this.all
+      .filter((worker) => worker.state === "absent" && worker.notBeforeMs <= nowMs)
+      .slice(0, Math.max(0, missing));
     for (const worker of due) {
       worker.state = "starting";
       worker.startedAtMs = nowMs;
@@ -65,9 +88,30 @@ export class Workers {
     return due;
   }
 
-  /** When the next absent worker may be started; Infinity when none is absent. */
+  /** Workers beyond those that are wanted, idle ones first, then those with the highest numbers. */
+  takeExcess(isIdle: (worker: number) => boolean): Worker[] {
+    const running = this.all.filter((worker) => worker.state === "running");
+    const excess = running.length - this.#wanted;
+    if (excess <= 0) return [];
+    const byNumber = running.toReversed();
+    return [
+      ...byNumber.filter((worker) => isIdle(worker.number)),
+      ...byNumber.filter((worker) => !isIdle(worker.number)),
+    ].slice(0, excess);
+  }
+
+  /** It has been asked to end. False when it is on its way already, or not there. */
+  retire(number: number, why: RestartReason): boolean {
+    const worker = this.all[number];
+    if (worker?.state !== "running") return false;
+    worker.state = "retiring";
+    worker.retiredFor = why;
+    return true;
+  }
+
+  /** When the next absent worker may be started; Infinity when none is missing. */
   nextDueMs(): number {
-    if (this.failed) return Number.POSITIVE_INFINITY;
+    if (this.failed || this.alive >= this.#wanted) return Number.POSITIVE_INFINITY;
     return this.all.reduce(
       (soonest, worker) => (worker.state === "absent" ? Math.min(soonest, worker.notBeforeMs) : soonest),
       Number.POSITIVE_INFINITY,
@@ -82,7 +126,6 @@ export class Workers {
       case "spawned":
         worker.state = "running";
         worker.pid = event.pid;
-        worker.generation = event.generation;
         return worker;
       case "spawn-failed":
         this.#noteFailedStart(worker, nowMs);
@@ -96,6 +139,7 @@ export class Workers {
         }
         worker.state = "absent";
         worker.pid = 0;
+        worker.retiredFor = null;
         return worker;
       default:
         return event satisfies never;
@@ -107,16 +151,22 @@ export class Workers {
     for (const worker of this.all) {
       worker.state = "absent";
       worker.pid = 0;
+      worker.retiredFor = null;
     }
   }
 
+  #count(is: (worker: Worker) => boolean): number {
+    let count = 0;
+    for (const worker of this.all) if (is(worker)) count++;
+    return count;
+  }
+
   #noteFailedStart(worker: Worker, nowMs: number): void {
-    const wait = Math.min(
-      BACKOFF_LIMIT_MS,
-      BACKOFF_FIRST_MS * 2 ** Math.floor(this.#failedStarts / this.all.length),
-    );
+    const rounds = Math.floor(this.#failedStarts / Math.max(1, this.#wanted));
+    const wait = Math.min(BACKOFF_LIMIT_MS, BACKOFF_FIRST_MS * 2 ** rounds);
     this.#failedStarts++;
     worker.state = "absent";
+    worker.retiredFor = null;
     worker.notBeforeMs = nowMs + wait;
   }
 }
@@ -126,7 +176,7 @@ function endedCleanly(exit: Exit): boolean {
 }
 
 /** PHPRUN_EXIT_CALLED of ffi/php/php.h. */
-const EXIT_CALLED = 250;
+export const EXIT_CALLED = 250;
 
 /** "exit code 3" or "signal 11 (SIGSEGV)". */
 export function describeExit(exit: Exit): string {

@@ -69,7 +69,8 @@ test("a worker that dumped core has ended by its signal", () => {
 
 // ---- log records -----------------------------------------------------------------------------
 
-const LEVELS = ["error", "warn", "info", "debug"] as const;
+const MESSAGE_LEVELS = ["error", "warn", "info", "debug"] as const;
+const LEVELS = [...MESSAGE_LEVELS, "slow"] as const;
 /** Of ffi/php/log.c. */
 const RECORD_BYTES = 4096;
 const HEAD_BYTES = 18;
@@ -100,7 +101,7 @@ function encodeLog(record: LogRecord): Buffer[] {
 
 const logRecord = (text: fc.Arbitrary<string>) =>
   fc.record({
-    level: fc.constantFrom(...LEVELS),
+    level: fc.constantFrom(...MESSAGE_LEVELS),
     worker: fc.option(fc.nat(511)),
     request: u32,
     script: fc.string({ maxLength: 100 }),
@@ -144,4 +145,11 @@ test("long messages of several workers do not mix", () => {
   const [first, second] = [encodeLog(record(1)), encodeLog(record(2))];
   const woven = first.flatMap((part, i) => [part, second[i] ?? Buffer.alloc(0)]);
   expect(readLog(Buffer.concat(woven), [])).toEqual([record(1), record(2)]);
+});
+
+test("where a slow request is may come between two parts of a message of its worker", () => {
+  const message: LogRecord = { level: "warn", worker: 3, request: 7, script: "", text: "x".repeat(9000) };
+  const slow: LogRecord = { level: "slow", worker: 3, request: 7, script: "", text: "at {main} /a.php:1" };
+  const [first = Buffer.alloc(0), ...rest] = encodeLog(message);
+  expect(readLog(Buffer.concat([first, ...encodeLog(slow), ...rest]), [])).toEqual([slow, message]);
 });

@@ -26,6 +26,9 @@ export interface RigOptions {
   readonly responseBytes?: number;
   readonly ini?: Readonly<Record<string, string>>;
   readonly jsonPost?: boolean;
+  readonly slowLog?: boolean;
+  /** Over our own. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface Ask {
@@ -123,9 +126,13 @@ export class Rig implements AsyncDisposable {
         sapiName: "phprun",
         poolName: "rig",
         jsonPost: this.#options.jsonPost ?? false,
+        slowLog: this.#options.slowLog ?? false,
+        runAs: null,
+        nice: 0,
+        cpuAffinity: [],
         inspectOnly: false,
       },
-      process.env,
+      { ...process.env, ...this.#options.env },
       { pool: this.memory.fd, wake: wakeTheirs, spool: this.#spool.fd, log: logTheirs },
       {
         line: (text) => this.lines.push(text),
@@ -160,6 +167,11 @@ export class Rig implements AsyncDisposable {
     return await within(this.ask(path, ask).answer, "the request is answered");
   }
   #scripts = 0;
+
+  /** Submits a request for PHP code (without `<?php`). */
+  askFor(code: string): { slot: number; answer: Promise<Answer> } {
+    return this.ask(this.script(`script-${this.#scripts++}.php`, `<?php ${code}`));
+  }
 
   /** Submits a request for a script. */
   ask(script: string, ask: Ask = {}): { slot: number; answer: Promise<Answer> } {

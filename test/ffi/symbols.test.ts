@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Pointer } from "bun:ffi";
 import { closeSync, openSync, writeSync } from "node:fs";
+import { getPriority, userInfo } from "node:os";
 import { join } from "node:path";
 
 import { LAYOUT } from "../../ffi/layout.ts";
@@ -60,6 +61,52 @@ test("every function of the transport library can be called as symbols.ts says",
     phprun_open_global: () => {
       const length = symbols.phprun_open_global(missing, message, message.length);
       expect(message.toString("utf8", 0, length)).toContain("libnone.so");
+    },
+    phprun_limit_open_files: () => {
+      const files = symbols.phprun_raise_open_files();
+      expect(symbols.phprun_limit_open_files(files - 1)).toBe(files - 1);
+      expect(symbols.phprun_limit_open_files(1e12)).toBe(files); // no more than the hard limit
+    },
+    phprun_notify: () => {
+      expect(symbols.phprun_notify(missing, message, 1)).toBe(-2);
+      expect(symbols.phprun_notify(Buffer.from("@\0"), message, 1)).toBe(-22);
+    },
+    phprun_monotonic_us: () => expect(symbols.phprun_monotonic_us()).toBeGreaterThan(0),
+    phprun_listener_address: () => {
+      expect(symbols.phprun_listener_address(scratch, message, message.length)).toBe(-88);
+    },
+    phprun_make_private: () => expect(symbols.phprun_make_private(scratch)).toBe(0),
+    phprun_replace_watched: () => {
+      expect(symbols.phprun_replace_watched(scratch, scratch, scratch, 1, 0, 0)).toBe(-1);
+    },
+    phprun_reap: () => {
+      expect(symbols.phprun_reap(-1)).toBe(-22); // any child will not do
+      expect(symbols.phprun_reap(process.pid)).toBe(-10);
+    },
+    phprun_set_nice: () => expect(symbols.phprun_set_nice(getPriority())).toBe(0),
+    phprun_set_affinity: () => {
+      expect(symbols.phprun_set_affinity(Int32Array.of(-1), 1)).toBe(-22);
+    },
+    phprun_become_user: () => {
+      // The user it is already: the only change a test's own process can take.
+      const name = Buffer.from(`${userInfo().username}\0`);
+      const id = process.getuid?.() ?? 0;
+      const gid = process.getgid?.() ?? 0;
+      expect(symbols.phprun_become_user(name, id, gid, message, message.length)).toBe(0);
+    },
+    phprun_die_with_parent: () => {
+      expect(symbols.phprun_socketpair(pair)).toBe(0);
+      closeSync(pair[0] ?? -1);
+      const child = Bun.spawnSync([process.execPath, join(import.meta.dir, "helpers/die-with-parent.ts")], {
+        stdio: ["ignore", "pipe", "inherit", pair[1] ?? -1],
+      });
+      closeSync(pair[1] ?? -1);
+      expect(child.stdout.toString()).toBe("-3"); // nobody is at the other end
+    },
+    phprun_home_of: () => {
+      const length = symbols.phprun_home_of(process.getuid?.() ?? 0, message, message.length);
+      expect(message.toString("utf8", 0, length)).toBe(userInfo().homedir);
+      expect(symbols.phprun_home_of(3_999_999_999, message, message.length)).toBe(-2);
     },
     phprun_pool_unmap: () => symbols.phprun_pool_unmap(pool),
   };

@@ -53,6 +53,54 @@ test("broken YAML is told with its line, and nothing starts", async () => {
   expect(err).toMatch(/phprun\.yaml:\d+:\d+/);
 });
 
+test("pools that contradict themselves are told at once, each by key, rule and received value", async () => {
+  await using server = launch({
+    files,
+    config: {
+      health: { path: "up.php" },
+      admin: { enabled: true, host: "127.0.0.1", port: "many" },
+      pools: [
+        { name: "a", worker_count: { min: 3, max: 2 }, patterns: ["/a(b|c)"], hosts: ["x:80"] },
+        { name: "b", user: "no-such-user", cpu_affinity: "8191", memory_kill_mb: 1, slow_ms: 60_000 },
+      ],
+    },
+  });
+  await refuses(server, 2, /Cannot use this configuration, 9 errors:/);
+  for (const rule of [
+    /'health\.path': must be a URL path .*received "up\.php"/,
+    /'admin\.port': must be a whole number, 0 to 65535, received "many"/,
+    /'pools\[0\]\.worker_count': min must not be above max, received min 3 and max 2/,
+    /'pools\[0\]\.patterns\[0\]': must be a glob .*received "\/a\(b\|c\)"/,
+    /'pools\[0\]\.hosts\[0\]': must be a host name .*received "x:80"/,
+    /'pools\[1\]\.user': must be a user of this system, received "no-such-user"/,
+    /'pools\[1\]\.cpu_affinity': must be processors .*received "8191"/,
+    /'pools\[1\]\.memory_kill_mb': must be above memory_limit_mb \(256\), received 1/,
+    /'pools\[1\]\.slow_ms': must be below timeout_ms \(60000\).*received 60000/,
+  ])
+    expect(server.log.text).toMatch(rule);
+});
+
+const NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+/** Who is not root must be able to read the program, too. */
+const canBecomeNobody =
+  process.getuid?.() === 0 &&
+  Bun.spawnSync([...NOBODY, ...command(targets[0] ?? "source", "version")]).exitCode === 0;
+
+test.skipIf(!canBecomeNobody)(
+  "only root may start pools as another user or ahead of others, with 2",
+  async () => {
+    using scratch = new Scratch();
+    chmodSync(scratch.path, 0o755);
+    const file = scratch.write("phprun.yaml", "pools: [{ name: a, user: root, nice: -1 }]\n");
+    chmodSync(file, 0o644);
+    const line = command(targets[0] ?? "source", "serve", "--config", file);
+    const { code, out, err } = await run([...NOBODY, ...line], { cwd: scratch.path });
+    expect({ code, out }).toEqual({ code: 2, out: "" });
+    expect(err).toMatch(/'pools\[0\]\.user': .*unless phprun is started as root, received "root"/);
+    expect(err).toMatch(/'pools\[0\]\.nice': .*unless phprun is started as root, received -1/);
+  },
+);
+
 // ---- libphp -------------------------------------------------------------------------------------
 
 test("a libphp that is missing is named, with 2", async () => {

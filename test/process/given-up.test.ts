@@ -15,7 +15,7 @@ test("a pool whose workers never live is given up with one clear error, and the 
   expect(startedPids(server)).toBeArrayOfSize(10);
   const { text } = server.log;
   expect(text.match(/the pool is given up: .*/g)).toEqual([
-    "the pool is given up: its workers end right after their start, 10 times in a row. Requests to it get 503 until phprun is started again. pool=default",
+    "the pool is given up: its workers end right after their start, 10 times in a row. Requests to it get 503 until phprun is reloaded or started again. pool=default",
   ]);
   expect(text).toEndWith("phprun: Cannot go on: every pool has been given up, see the log\n");
   await allGone(hosts);

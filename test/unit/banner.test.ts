@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { stripVTControlCharacters } from "node:util";
-import { banner } from "../../src/banner.ts";
+import { banner, type BannerParts } from "../../src/banner.ts";
 import type { PhpReport } from "../../src/php/report.ts";
 import { VERSION } from "../../src/version.ts";
 import { yamlFolder } from "./config-helper.ts";
@@ -29,7 +29,11 @@ pools:
 `;
 
 function show(...reports: PhpReport[]): string {
-  using folder = yamlFolder(YAML);
+  return showConfig(YAML, reports);
+}
+
+function showConfig(yaml: string, reports: readonly PhpReport[], rest: Partial<BannerParts> = {}): string {
+  using folder = yamlFolder(yaml);
   const config = folder.load();
   const pools = config.pools.map((pool, index) => ({ config: pool, report: reports[index] ?? reports[0] }));
   const text = banner({
@@ -38,6 +42,7 @@ function show(...reports: PhpReport[]): string {
     urls: ["http://localhost:80", "unix:/run/phprun.sock"],
     openFiles: 1024,
     asRoot: false,
+    ...rest,
   });
   return stripVTControlCharacters(text).replaceAll(folder.path, "/app");
 }
@@ -53,7 +58,7 @@ test("the start-up block tells what runs and every derived value", () => {
     "  docroot  /app",
     "  pool     heavy: 1 worker for /heavy-* /export/*",
     "           no timeout, queue of 1000 for 10 s, 2 GiB each, no request limit",
-    "  pool     fast: 8 workers (all of 2 to 8: they do not come and go yet) for /*",
+    "  pool     fast: 2 to 8 workers for /*",
     "           timeout 500 ms, killed 250 ms later, queue of 1000 for 10 s, 256 MiB each, 100000 requests each",
     "  limits   1024 open files, bodies up to 1.5 MiB, stop within 1.5 s, spool in /tmp",
     "  ready    http://localhost:80",
@@ -78,3 +83,42 @@ test("what needs a look is told once, however many pools have it", () => {
     "  warning  Unable to load dynamic library 'x' (see the log, or phprun doctor)",
   ]);
 });
+
+test("what a pool has beyond the usual is told in a line of its own", () => {
+  const yaml = `
+server: { control_socket: off }
+php: { docroot: . }
+health: { path: /up }
+reload: { drain_timeout_ms: 5000 }
+pools:
+  - { name: api, worker_count: { min: 1, max: 2 }, idle_timeout_ms: 500, memory_kill_mb: 300, slow_ms: 2000, retry: true,
+      nice: 5, cpu_affinity: 0, emergency_restart: { threshold: 3, interval_ms: 1000 },
+      hosts: ["*.example.com"], methods: [get, HEAD], patterns: ["/api/*"] }
+  - { name: rest, worker_count: 1, emergency_restart: { threshold: 0 } }
+`;
+  const lines = showConfig(yaml, [REPORT], { adminUrl: "http://127.0.0.1:9180" }).split("\n");
+  expect(lines.filter((line) => /^ {2}(pool {4}|limits|admin| {8})/.test(line))).toEqual([
+    "  pool     api: 1 to 2 workers for GET HEAD /api/* on *.example.com",
+    "           timeout 60 s, killed 5 s later, queue of 1000 for 10 s, 256 MiB each, 100000 requests each",
+    "           idle after 500 ms, killed above 300 MiB, slow after 2 s, retried once, nice 5, on CPU 0, all new after 3 crashes in 1 s",
+    "  pool     rest: 1 worker for /*",
+    "           timeout 60 s, killed 5 s later, queue of 1000 for 10 s, 256 MiB each, 100000 requests each",
+    "           no emergency restart",
+    expect.stringContaining("reload within 5 s, health at /up, no control socket, spool in "),
+    "  admin    http://127.0.0.1:9180",
+  ]);
+});
+
+test.skipIf(process.geteuid?.() !== 0)(
+  "PHP that runs as root is warned of, unless every pool has a user",
+  () => {
+    const one = (pool: string) =>
+      showConfig(`pools: [{ name: a, patterns: [/a], user: nobody }, { name: b${pool} }]`, [REPORT], {
+        asRoot: true,
+      });
+    expect(one("")).toMatch(/^ {2}warning {2}PHP runs as root\./m);
+    expect(one(", user: root")).toMatch(/^ {2}warning {2}PHP runs as root\./m);
+    expect(one(", user: nobody")).not.toContain("warning");
+    expect(one(", user: nobody")).toMatch(/^ {11}as nobody \(\d+:\d+\)$/m);
+  },
+);

@@ -130,6 +130,10 @@ function notingServer() {
   const server = {
     urls: [],
     banner: "banner",
+    reload: async (by: string) => {
+      asked.push(`reload by ${by}`);
+      return { ok: false as const, reason: "no" };
+    },
     stop: () => (asked.push("stop"), stopped.promise),
     stopNow: async () => void asked.push("stopNow"),
     reopenLogs: () => void asked.push("reopenLogs"),
@@ -144,13 +148,15 @@ function notingServer() {
   return { asked, signals, running, finish: stopped.resolve, fail: failed.reject };
 }
 
-test("a server reopens its logs when asked, and ends when its graceful stop has", async () => {
+test("a server reopens its logs and reloads when asked, and ends when its graceful stop has", async () => {
   const { asked, signals, running, finish } = notingServer();
   signals.count("reopen");
   await Bun.sleep(0);
+  signals.count("reload");
+  await Bun.sleep(0);
   signals.count("stop");
   await Bun.sleep(0);
-  expect(asked).toEqual(["reopenLogs", "stop"]);
+  expect(asked).toEqual(["reopenLogs", "reload by SIGHUP", "stop"]);
   finish();
   await running;
 });

@@ -33,11 +33,13 @@ test("version tells the version, by its command and by the usual flags", async (
 });
 
 test.each([
-  [["--help"], "serve|stop|config"],
+  [["--help"], "serve|status|reload|stop|config"],
   [["help", "serve"], "--port"],
   [["serve", "--help"], "--worker-script"],
   [["config", "--help"], "check|print|schema"],
   [["config", "check", "-h"], "--config"],
+  [["status", "--help"], "--watch"],
+  [["reload", "--help"], "--timeout"],
   [["stop", "--help"], "--pid"],
   [["doctor", "--help"], "--config"],
 ])("%j is answered with help and exit code 0", async (args, text) => {
@@ -61,7 +63,7 @@ test.each([
   [["config"], "COMMANDS"],
   [["serv"], 'did you mean "phprun serve"?'],
   [["config", "chekc"], 'did you mean "phprun config check"?'],
-  [["banana"], "known are serve, stop"],
+  [["banana"], "known are serve, status, reload, stop"],
   [["serve", "--prot", "80"], "did you mean --port?"],
   [["serve", "--port"], "--port needs a value"],
   [["serve", "--port", "--host", "x"], "--port needs a value"],
@@ -140,4 +142,6 @@ test("bash completes commands, subcommands and flags", async () => {
   expect(await complete("config", "")).toEqual(["check", "print", "schema", "--help"]);
   expect(await complete("serve", "--po")).toEqual(["--port"]);
   expect(await complete("completion", "z")).toEqual(["zsh"]);
+  expect(await complete("status", "--wa")).toEqual(["--watch"]);
+  expect(await complete("reload", "--socket", "/etc/passw")).toContain("/etc/passwd");
 });

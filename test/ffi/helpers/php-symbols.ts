@@ -48,7 +48,7 @@ const calls = {
     const memory = new PoolMemory({ slots: 1, workers: 1, requestBytes: 4096, responseBytes: 4096 });
     const [ours, theirs] = socketPair();
     closeSync(ours);
-    return symbols.phprun_host_run(memory.fd, theirs, theirs, openSync("/dev/null", "r"));
+    return symbols.phprun_host_run(memory.fd, theirs, theirs, openSync("/dev/null", "r"), 0);
   },
 } satisfies Record<keyof typeof phpSymbols, () => unknown>;
 

@@ -1,0 +1,521 @@
+import { closeSync } from "node:fs";
+import { Leaving, Phase, WorkerState } from "../../ffi/layout.ts";
+import { PoolMemory } from "../../ffi/pool-memory.ts";
+import { socketPair } from "../../ffi/system.ts";
+import type { PoolConfig } from "../config/config.ts";
+import { PhprunError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import type { PhpReport } from "../php/report.ts";
+import { connectFd } from "./connect-fd.ts";
+import type { RestartReason } from "./counters.ts";
+import { stepDeadline, stepSlow } from "./deadlines.ts";
+import { HostProcess } from "./host-process.ts";
+import type { Loss } from "./job.ts";
+import { LogChannel, type LogRecord } from "./log-channel.ts";
+import { memoryOptions } from "./memory-options.ts";
+import { Command, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
+import { type Probe, ProbeJob } from "./probe-job.ts";
+import { Recycling } from "./recycling.ts";
+import { type Running, Slots } from "./slots.ts";
+import { killOrphan } from "./orphans.ts";
+import { describeExit, EXIT_CALLED, Workers } from "./workers.ts";
+
+/** A host that does not report within this time is given up. */
+const HOST_START_MS = 30_000;
+/** A host that has been told to end, and has not, is killed after this time. */
+const HOST_END_MS = 2000;
+/** A live worker is between a ring entry and its claim for less than this, or is found to be late and loses it. */
+const ORPHAN_MS = 100;
+
+/** What a generation is made from. A reload makes the next one from another. */
+export interface PoolSetup {
+  readonly config: PoolConfig;
+  readonly host: HostOptions;
+  readonly env: Record<string, string | undefined>;
+  /** What a new generation must answer before it gets traffic. */
+  readonly probe: Probe;
+}
+
+export interface GenerationHooks {
+  served(running: Running): void;
+  lost(running: Running, why: Loss): void;
+  /** There is room in its slots. */
+  freed(generation: Generation): void;
+  /** A worker has ended and is to be replaced, or not. */
+  ended(generation: Generation, why: RestartReason, exit: Exit): void;
+  slow(generation: Generation): void;
+  /** Its workers end right after their start, and it has given up starting them. */
+  barren(generation: Generation, starts: number): void;
+  /** Its host has ended by itself. What its workers had is lost; the rest has been withdrawn by `detach`. */
+  gone(generation: Generation, how: string): void;
+}
+
+/** One host with its workers, and the requests they have. Nothing in it is ever repaired: the next one takes over. */
+export class Generation {
+  readonly number: number;
+  readonly setup: PoolSetup;
+  readonly slots: Slots;
+  readonly workers: Workers;
+  readonly startedAtMs = performance.now();
+  role: "candidate" | "current" | "draining" = "candidate";
+  report: PhpReport | undefined;
+  /** Has a worker of it finished a request? */
+  answered = false;
+
+  /** The worker that answered our probe. */
+  #probedPid = 0;
+  readonly #log: Log;
+  readonly #hooks: GenerationHooks;
+  readonly #memory: PoolMemory;
+  readonly #recycling: Recycling;
+  readonly #spoolFd: number;
+  #sockets: Bun.Socket<undefined>[] = [];
+  #host: HostProcess | undefined;
+  /** Has the host reported, so that it takes commands? */
+  #ready = false;
+  #ending = false;
+  #respawnTimer: Timer | undefined;
+  /** What PHP complains of while it starts and is probed; null while nobody collects it. */
+  #complaints: string[] | null = [];
+
+  constructor(number: number, setup: PoolSetup, spoolFd: number, log: Log, hooks: GenerationHooks) {
+    this.number = number;
+    this.setup = setup;
+    this.#spoolFd = spoolFd;
+    this.#log = log;
+    this.#hooks = hooks;
+    const { config } = setup;
+    this.#memory = new PoolMemory(memoryOptions(config));
+    this.#memory.setMemoryLimit(config.memoryLimitBytes);
+    this.workers = new Workers(config.workers.max, config.workers.min);
+    this.#recycling = new Recycling(config, (worker, why) => this.retire(worker, "max_requests", why));
+    this.slots = new Slots(this.#memory, {
+      served: (worker, running) => {
+        this.#recycling.served(worker);
+        this.answered = true;
+        if (running.job.isProbe) this.#probedPid = this.#memory.worker(worker).pid;
+        hooks.served(running);
+      },
+      lost: hooks.lost,
+      freed: () => hooks.freed(this),
+    });
+  }
+
+  get hostPid(): number | null {
+    return this.#host?.pid ?? null;
+  }
+
+  // ---- its life ----------------------------------------------------------------------------------
+
+  /** Starts the host. Resolves when PHP has started and the workers have been asked for. */
+  async start(): Promise<PhpReport> {
+    const { promise, resolve, reject } = Promise.withResolvers<PhpReport>();
+    // A rejection before anybody waits for it is not unhandled.
+    promise.catch(() => undefined);
+    const timer = setTimeout(() => {
+      reject(startError(`no answer from it within ${HOST_START_MS / 1000} s`));
+      this.#host?.kill();
+    }, HOST_START_MS);
+    const complaints: string[] = [];
+    this.#complaints = complaints;
+    try {
+      const descriptors = await this.#connect();
+      try {
+        this.#host = await HostProcess.start(this.setup.host, this.setup.env, descriptors, {
+          line: (text) => this.#stderrLine(text),
+          gone: (code, signal) => {
+            const how = String(signal ?? `exit code ${code}`);
+            reject(startError(`its host ended with ${how}`));
+            this.#gone(how);
+          },
+          event: (event) => {
+            if (event.kind !== "report") return this.#workerEvent(event);
+            if (event.result.ok) resolve(event.result.report);
+            else reject(new PhprunError(event.result.code, event.result.message));
+          },
+        });
+      } finally {
+        closeSync(descriptors.wake);
+        closeSync(descriptors.log);
+      }
+      const report = await promise;
+      // Complaints come on other sockets, and were sent before the report: they have arrived, but may not have been read.
+      await Bun.sleep(1);
+      this.#ready = true;
+      this.report = { ...report, startupErrors: [...new Set(complaints)] };
+      this.#topUp();
+      return this.report;
+    } catch (error) {
+      this.#host?.kill();
+      void this.#dispose();
+      throw withComplaints(error, complaints);
+    } finally {
+      clearTimeout(timer);
+      this.#complaints = null;
+    }
+  }
+
+  /** Has one request answered, before any other gets here. Throws with the reason when it is not answered well. */
+  async probe(): Promise<void> {
+    const complaints: string[] = [];
+    this.#complaints = complaints;
+    const job = new ProbeJob(this.setup.probe);
+    try {
+      // It waits for the first worker.
+      const queuedAtMs = performance.now();
+      const started = setInterval(() => {
+        if (!this.slots.hasRoom || !this.slots.submit({ job, queuedAtMs })) return;
+        clearInterval(started);
+      }, 1);
+      const timer = setTimeout(() => job.giveUp(this.#whyNoAnswer()), this.setup.probe.timeoutMs);
+      await job.answered.finally(() => {
+        clearTimeout(timer);
+        clearInterval(started);
+      });
+    } catch (error) {
+      // What PHP logged about it comes on another socket.
+      await Bun.sleep(5);
+      throw withComplaints(error, complaints);
+    } finally {
+      this.#complaints = null;
+    }
+  }
+
+  /** So many workers are wanted from now on. */
+  resize(wanted: number): void {
+    if (wanted === this.workers.wanted) return;
+    this.workers.wanted = wanted;
+    this.#topUp();
+    const isIdle = (worker: number) => this.#memory.worker(worker).state === WorkerState.idle;
+    for (const { number } of this.workers.takeExcess(isIdle)) this.retire(number, "idle", null);
+  }
+
+  /** Asks a worker to end after its request. `why` is for the log; null: it is no news. */
+  retire(worker: number, reason: RestartReason, why: string | null): void {
+    if (!this.workers.retire(worker, reason)) return;
+    if (why !== null) this.#log.info(`replacing a worker: it ${why}`, this.nameOf(worker));
+    this.#memory.retire(worker);
+    this.#countWorkers();
+  }
+
+  /**
+   * Takes no more requests, lets those it has end, then ends. After `timeoutMs` it ends all the same. What no
+   * worker had begun with has been withdrawn by then.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    this.role = "draining";
+    this.workers.wanted = 0;
+    for (const { number, state } of this.workers.all) {
+      if (state !== "running") continue;
+      this.workers.retire(number, "idle");
+      this.#memory.retire(number);
+    }
+    let timer: Timer | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(true), timeoutMs);
+    });
+    const cut = await Promise.race([this.slots.empty().then(() => false), late]);
+    clearTimeout(timer);
+    if (cut) {
+      this.#log.warn(`requests of the old generation did not end within ${timeoutMs} ms and are cut off`, {
+        gen: this.number,
+        requests: this.slots.inFlight,
+      });
+    }
+    await this.end();
+  }
+
+  /** Ends the host and its workers at once. What they had is lost. */
+  async end(): Promise<void> {
+    if (this.#ending) return;
+    this.#ending = true;
+    clearTimeout(this.#respawnTimer);
+    const host = this.#host;
+    if (host !== undefined) {
+      host.send(Command.end);
+      const timer = setTimeout(() => host.kill(), HOST_END_MS);
+      await host.exited;
+      clearTimeout(timer);
+    }
+    this.slots.drain();
+    for (const [slot, { job }] of this.slots.running()) {
+      // It has been answered, and waits for a slow reader.
+      if (this.#memory.phase(slot) === Phase.ended && job.stalled) continue;
+      this.slots.lose(slot, { kind: "stopped" });
+    }
+    await this.#dispose();
+  }
+
+  // ---- what its requests need ----------------------------------------------------------------------
+
+  drainSlots(): void {
+    this.slots.drain();
+  }
+
+  /** Lets every job look at its client, and kills what is overdue. */
+  sweep(nowMs: number, stepMs: number): void {
+    if (this.slots.inFlight === 0) return;
+    // A worker stopped between completing something and waking us would hold up everybody's answers.
+    this.slots.drain();
+    for (const [slot, running] of this.slots.running()) {
+      running.job.tick(nowMs);
+      const phase = this.#memory.phase(slot);
+      if (phase === Phase.queued || phase === Phase.ended) continue;
+      this.#stepDeadline(slot, running, nowMs, stepMs);
+    }
+  }
+
+  /** Kills a busy worker for what it holds, unless by then it has another request. */
+  killForMemory(worker: number, why: string): void {
+    const slot = this.#memory.workerSlot(worker);
+    const running = this.slots.at(slot);
+    if (running === undefined || running.stage === "killed") return;
+    running.stage = "killed";
+    running.killedFor = "memory";
+    this.#log.warn(`killed a worker: it ${why}`, { ...this.nameOf(worker), ...running.job.about });
+    this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
+  }
+
+  /** How a worker is named in the log. Its record stays until its successor is started. */
+  nameOf(worker: number): { worker: number; gen: number; pid: number } {
+    return { worker, gen: this.number, pid: this.#memory.worker(worker).pid };
+  }
+
+  #stepDeadline(slot: number, running: Running, nowMs: number, stepMs: number): void {
+    const { config } = this.setup;
+    const worker = this.#memory.owner(slot);
+    switch (stepDeadline(running, config, nowMs, stepMs)) {
+      case "ask-to-end":
+        this.#memory.deadline(slot);
+        this.#host?.send(Command.deadline, worker);
+        break;
+      case "kill": {
+        running.killedFor = "deadline";
+        const message = `killed a worker: its request did not end within ${config.killAfterMs} ms after its deadline`;
+        this.#log.warn(message, { ...this.nameOf(worker), ...running.job.about });
+        this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
+        break;
+      }
+      case "nothing":
+        break;
+    }
+    switch (stepSlow(running, config, nowMs)) {
+      case "ask":
+        this.#hooks.slow(this);
+        this.#memory.look(worker, this.#memory.requestId(slot));
+        break;
+      case "tell":
+        this.#tellSlow(running, worker, "");
+        break;
+      case "nothing":
+        break;
+    }
+  }
+
+  // ---- workers -------------------------------------------------------------------------------------
+
+  #topUp(): void {
+    clearTimeout(this.#respawnTimer);
+    if (!this.#ready || this.#ending) return;
+    const nowMs = performance.now();
+    for (const { number } of this.workers.takeDue(nowMs))
+      this.#host?.send(Command.spawn, number, this.number);
+    const nextMs = this.workers.nextDueMs();
+    if (Number.isFinite(nextMs)) this.#respawnTimer = setTimeout(() => this.#topUp(), nextMs - nowMs + 1);
+  }
+
+  #countWorkers(): void {
+    this.slots.workers = this.workers.running;
+  }
+
+  #workerEvent(event: Exclude<HostEvent, { kind: "report" }>): void {
+    // What a host that is ending still has to say of workers that nobody waits for.
+    if (!this.#ready) return;
+    const { worker } = event;
+    switch (event.kind) {
+      case "spawned":
+        this.workers.apply(event, performance.now());
+        this.#recycling.started(worker);
+        this.#log.debug("worker started", { worker, gen: event.generation, pid: event.pid });
+        break;
+      case "spawn-failed":
+        this.workers.apply(event, performance.now());
+        this.#log.error("cannot fork a worker", { worker, gen: this.number, errno: event.errno });
+        break;
+      case "exited":
+        this.#exited(worker, event.pid, event.exit);
+        break;
+      default:
+        event satisfies never;
+    }
+    if (this.workers.failed) this.#hooks.barren(this, this.workers.failedStarts);
+    this.#topUp();
+    this.#countWorkers();
+  }
+
+  #exited(worker: number, pid: number, exit: Exit): void {
+    this.#recycling.ended(worker);
+    const { requests, leaving, ownBytes } = this.#memory.worker(worker);
+    const retiredFor = this.workers.all[worker]?.retiredFor ?? null;
+    const running = this.#bury(worker, pid, exit);
+    this.workers.apply(
+      { kind: "exited", worker, pid, exit },
+      performance.now(),
+      requests - (pid === this.#probedPid ? 1 : 0) + (running === undefined || running.job.isProbe ? 0 : 1),
+    );
+    if (leaving === Leaving.memory) {
+      const held = Math.round(ownBytes / 1048576);
+      this.#log.info(`replacing a worker: it held ${held} MiB after its request`, {
+        worker,
+        gen: this.number,
+        pid,
+      });
+    }
+    this.#hooks.ended(this, restartReason(exit, running, leaving, retiredFor), exit);
+  }
+
+  /** Answers the request a dead worker was running, and returns it. */
+  #bury(worker: number, pid: number, exit: Exit): Running | undefined {
+    // What it completed before it died is still good.
+    this.slots.drain();
+    const { lastFunction } = this.#memory.worker(worker);
+    const slot = this.#memory.bury(worker);
+    this.slots.drain();
+    const running = slot < 0 ? undefined : this.slots.at(slot);
+    // A kill of ours has been logged with its reason.
+    const killedFor = running?.killedFor ?? null;
+    if (killedFor === null && (running !== undefined || !("code" in exit && exit.code === 0))) {
+      this.#log.error(`a worker died: ${describeExit(exit)}`, {
+        ...this.nameOf(worker),
+        pid,
+        ...running?.job.about,
+        ...(lastFunction === "" ? {} : { in: lastFunction }),
+      });
+    }
+    if (slot >= 0) this.slots.lose(slot, lossFor(killedFor, exit));
+    setTimeout(() => this.#memory.resubmitOrphans(), ORPHAN_MS);
+    return running;
+  }
+
+  // ---- host ------------------------------------------------------------------------------------------
+
+  #gone(how: string): void {
+    const wasReady = this.#ready;
+    this.#ready = false;
+    clearTimeout(this.#respawnTimer);
+    // Before it was ready, who started it hears of it.
+    if (!wasReady || this.#ending) return;
+    this.#ending = true;
+    this.#log.error(`host ended with ${how}`, { gen: this.number });
+    // Its workers die with it. One that has changed its user may not have been told to.
+    for (const { pid } of this.workers.all) if (pid !== 0) killOrphan(pid);
+    this.slots.workers = 0;
+    // Takes the requests back that nobody has begun with.
+    this.#hooks.gone(this, how);
+    for (const worker of this.workers.all) {
+      if (worker.pid !== 0) this.#bury(worker.number, worker.pid, { signal: 9 });
+    }
+    this.workers.allGone();
+    for (const [slot] of this.slots.running()) {
+      if (this.#memory.phase(slot) !== Phase.ended)
+        this.slots.lose(slot, { kind: "died", exit: { signal: 9 } });
+    }
+    void this.#dispose();
+  }
+
+  /** The sockets and the memory go when nobody reads from a slot any more. */
+  async #dispose(): Promise<void> {
+    await this.slots.empty();
+    for (const socket of this.#sockets) socket.end();
+    this.#sockets = [];
+    this.#memory.close();
+  }
+
+  /** The ends the host inherits; the caller closes them. */
+  async #connect(): Promise<{ pool: number; wake: number; spool: number; log: number }> {
+    const [wakeOurs, wake] = socketPair();
+    const [logOurs, log] = socketPair();
+    const channel = new LogChannel();
+    this.#sockets = [
+      await connectFd(wakeOurs, { data: () => this.slots.drain() }),
+      await connectFd(logOurs, {
+        data: (_socket, bytes) => {
+          for (const record of channel.read(bytes)) this.#logRecord(record);
+        },
+      }),
+    ];
+    return { pool: this.#memory.fd, wake, spool: this.#spoolFd, log };
+  }
+
+  // ---- what they say ---------------------------------------------------------------------------------
+
+  #logRecord(record: LogRecord): void {
+    if (record.level === "slow") return this.#slowRecord(record);
+    if (this.#complaints !== null) this.#complaints.push(record.text.trim());
+    // Complaints of the start are told by whoever started it.
+    if (!this.#ready) return;
+    this.#log[record.level](record.text, {
+      ...(record.worker === null ? {} : this.nameOf(record.worker)),
+      ...(record.script === "" ? {} : { script: record.script }),
+    });
+  }
+
+  #slowRecord({ worker, request, text }: LogRecord): void {
+    for (const [slot, running] of this.slots.running()) {
+      if (this.#memory.requestId(slot) === request) return this.#tellSlow(running, worker ?? 0, text);
+    }
+  }
+
+  #tellSlow(running: Running, worker: number, trace: string): void {
+    if (running.slow === "told") return;
+    running.slow = "told";
+    const seconds = ((performance.now() - running.runningSinceMs) / 1000).toFixed(1);
+    this.#log.warn(`slow request: ${seconds} s so far${trace === "" ? "" : `, ${trace}`}`, {
+      ...this.nameOf(worker),
+      ...running.job.about,
+    });
+  }
+
+  #stderrLine(text: string): void {
+    if (this.#complaints !== null) this.#complaints.push(text.trim());
+    if (this.#ready) this.#log.warn(text, { source: "stderr", gen: this.number });
+  }
+
+  #whyNoAnswer(): string {
+    const { failedStarts } = this.workers;
+    if (failedStarts > 0) return `its workers end right after their start, ${failedStarts} times in a row`;
+    return `no answer within ${this.setup.probe.timeoutMs} ms`;
+  }
+}
+
+function restartReason(
+  exit: Exit,
+  running: Running | undefined,
+  leaving: number,
+  retiredFor: RestartReason | null,
+): RestartReason {
+  if (running?.killedFor === "deadline") return "deadline";
+  if (running?.killedFor === "memory") return "memory_kill";
+  if ("signal" in exit) return "crash";
+  if (exit.code === EXIT_CALLED) return "exit";
+  if (leaving === Leaving.memory) return "memory";
+  return retiredFor ?? "exit";
+}
+
+function lossFor(killedFor: Running["killedFor"], exit: Exit): Loss {
+  if (killedFor === "deadline") return { kind: "killed-by-deadline" };
+  return killedFor === "memory" ? { kind: "killed-for-memory" } : { kind: "died", exit };
+}
+
+function startError(why: string): PhprunError {
+  return new PhprunError("HOST_START", `Cannot start PHP: ${why}`);
+}
+
+/** The error with what PHP itself had to say. */
+function withComplaints(error: unknown, complaints: readonly string[]): unknown {
+  if (!(error instanceof PhprunError) || complaints.length === 0) return error;
+  return new PhprunError(error.code, [error.message, ...new Set(complaints)].join("\n  "), {
+    exitCode: error.exitCode,
+    cause: error,
+  });
+}

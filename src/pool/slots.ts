@@ -1,0 +1,175 @@
+import { Outcome, Phase } from "../../ffi/layout.ts";
+import type { PoolMemory } from "../../ffi/pool-memory.ts";
+import type { Job, Loss } from "./job.ts";
+
+/** A job and when it came. */
+export interface Waiting {
+  readonly job: Job;
+  readonly queuedAtMs: number;
+}
+
+/** A job that has a slot. */
+export interface Running extends Waiting {
+  /** When a worker was first seen to have it; 0 while it waits in the ring. */
+  runningSinceMs: number;
+  stage: "running" | "asked-to-end" | "killed";
+  killedFor: "deadline" | "memory" | null;
+  /** How far the slow log is with it. */
+  slow: "not" | "asked" | "told";
+}
+
+/** Requests that wait in the ring beyond those that run, so that a worker never waits for its next one. */
+const SPARE = 16;
+
+export interface SlotsHooks {
+  /** A worker has finished a request. */
+  served(worker: number, running: Running): void;
+  /** The worker that ran it is gone. The slot has been released. */
+  lost(running: Running, why: Loss): void;
+  /** There is room again. */
+  freed(): void;
+}
+
+/** The slots of one generation: which job has which, and what comes back. */
+export class Slots {
+  readonly memory: PoolMemory;
+  readonly #hooks: SlotsHooks;
+  readonly #free: number[] = [];
+  readonly #running: (Running | undefined)[];
+  #inFlight = 0;
+  /** So many workers take requests. */
+  #workers = 0;
+  #whenEmpty: (() => void)[] = [];
+  #wakesDue = 0;
+  /** Two at most: each woken worker wakes the next, and two do not both wait for one busy processor. */
+  readonly #wakeWorkers = (): void => {
+    const wakes = Math.min(this.#wakesDue, 2);
+    this.#wakesDue = 0;
+    for (let i = 0; i < wakes; i++) this.memory.wakeWorker();
+  };
+
+  constructor(memory: PoolMemory, hooks: SlotsHooks) {
+    this.memory = memory;
+    this.#hooks = hooks;
+    this.#running = Array.from({ length: memory.slotCount });
+    for (let slot = memory.slotCount - 1; slot >= 0; slot--) this.#free.push(slot);
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** How many of them no worker has yet. */
+  get waiting(): number {
+    let count = 0;
+    for (const [slot] of this.running()) if (this.memory.phase(slot) === Phase.queued) count++;
+    return count;
+  }
+
+  /** Without workers nothing is taken in: it waits in the front, which can give it to another generation. */
+  get hasRoom(): boolean {
+    return this.#workers > 0 && this.#inFlight < this.#workers + SPARE && this.#free.length > 0;
+  }
+
+  set workers(count: number) {
+    const grown = count > this.#workers;
+    this.#workers = count;
+    if (grown) this.#hooks.freed();
+  }
+
+  /** Every slot in use with its job. */
+  *running(): Generator<[slot: number, running: Running]> {
+    for (const [slot, running] of this.#running.entries()) if (running !== undefined) yield [slot, running];
+  }
+
+  at(slot: number): Running | undefined {
+    return this.#running[slot];
+  }
+
+  /** Gives a job a slot. False when there is none. */
+  submit({ job, queuedAtMs }: Waiting): boolean {
+    const slot = this.#free.pop();
+    if (slot === undefined) return false;
+    job.start(this, slot);
+    if (!this.memory.submit(slot)) {
+      job.returned();
+      this.#free.push(slot);
+      return false;
+    }
+    this.#running[slot] = {
+      job,
+      queuedAtMs,
+      runningSinceMs: 0,
+      stage: "running",
+      killedFor: null,
+      slow: "not",
+    };
+    this.#inFlight++;
+    // Once for all requests that came in with the same look at the sockets.
+    if (this.#wakesDue++ === 0) setImmediate(this.#wakeWorkers);
+    return true;
+  }
+
+  /** Takes what the workers have completed. */
+  drain(): void {
+    this.memory.beginDrain();
+    for (let slot = this.memory.nextCompleted(); slot >= 0; slot = this.memory.nextCompleted()) {
+      const running = this.#running[slot];
+      if (running === undefined) continue;
+      const news = this.memory.news(slot);
+      const ended = news.phase === Phase.ended;
+      if (news.outcome & Outcome.timedOut && running.stage === "running") running.stage = "asked-to-end";
+      if (running.job.news(news) && ended) this.release(slot);
+    }
+  }
+
+  /** Nobody needs the slot any more. */
+  release(slot: number): void {
+    const running = this.#running[slot];
+    if (running === undefined) return;
+    this.#hooks.served(this.memory.owner(slot), running);
+    this.#giveUp(slot);
+    this.#hooks.freed();
+  }
+
+  /** The worker that ran this slot is gone. */
+  lose(slot: number, why: Loss): void {
+    const running = this.#running[slot];
+    if (running === undefined) return;
+    this.#giveUp(slot);
+    this.#hooks.lost(running, why);
+    this.#hooks.freed();
+  }
+
+  /** Takes a job back that no worker has yet. False when a worker was quicker. */
+  withdraw(slot: number): Running | undefined {
+    const running = this.#running[slot];
+    if (running === undefined || !this.memory.withdraw(slot)) return undefined;
+    this.#giveUp(slot);
+    running.job.returned();
+    return running;
+  }
+
+  /** Takes back every job that no worker has yet, the oldest first. */
+  withdrawAll(): Waiting[] {
+    const waiting: Waiting[] = [];
+    for (const [slot] of this.running()) {
+      const running = this.withdraw(slot);
+      if (running !== undefined && !running.job.settled) waiting.push(running);
+    }
+    return waiting.toSorted((a, b) => a.queuedAtMs - b.queuedAtMs);
+  }
+
+  /** Resolves once no slot is in use. */
+  async empty(): Promise<void> {
+    if (this.#inFlight === 0) return;
+    await new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
+  }
+
+  #giveUp(slot: number): void {
+    this.memory.release(slot);
+    this.#running[slot] = undefined;
+    this.#free.push(slot);
+    if (--this.#inFlight === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
+  }
+}

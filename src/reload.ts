@@ -1,0 +1,173 @@
+import { buildApplication, withRealDocroot } from "./application.ts";
+import type { Config, PoolConfig } from "./config/config.ts";
+import type { ReloadOutcome } from "./control/controlled.ts";
+import { PhprunError } from "./errors.ts";
+import type { Front } from "./http/front.ts";
+import { probeRequest } from "./http/probe-request.ts";
+import type { Listeners } from "./listeners.ts";
+import type { AccessLog } from "./log/access.ts";
+import type { Log } from "./log/log.ts";
+import type { PoolSetup } from "./pool/generation.ts";
+import { hostEnvironment, hostOptions } from "./pool/host-options.ts";
+import { Pool } from "./pool/pool.ts";
+import { Router } from "./route/router.ts";
+
+/** How a pool is made from a configuration (with its docroot real) and the settings of that pool. */
+export function poolSetup(config: Config, pool: PoolConfig): PoolSetup {
+  return {
+    config: pool,
+    host: hostOptions(config, pool),
+    env: hostEnvironment(config, pool),
+    probe: probeRequest(config, new Router(config.php, { serveFiles: false })),
+  };
+}
+
+export interface ReloaderParts {
+  readonly front: Front;
+  readonly listeners: Listeners;
+  readonly log: Log;
+  readonly access: AccessLog;
+  /** Reads the configuration anew; throws with everything that is wrong with it. */
+  readonly readConfig: () => Config;
+  readonly makePool: (config: Config, setup: PoolSetup) => Pool;
+}
+
+/** What serves now. */
+export interface Serving {
+  readonly config: Config;
+  readonly pools: readonly Pool[];
+}
+
+/** Puts a new configuration, new code and a new PHP in place of what serves, or leaves everything as it is. */
+export class Reloader {
+  readonly #parts: ReloaderParts;
+  #serving: Serving;
+  #running: Promise<ReloadOutcome> | undefined;
+  #next: Promise<ReloadOutcome> | undefined;
+  #stopped = false;
+  done = 0;
+  refused = 0;
+  last: { at: string; ok: boolean; reason: string | null } | null = null;
+
+  constructor(parts: ReloaderParts, serving: Serving) {
+    this.#parts = parts;
+    this.#serving = serving;
+  }
+
+  get serving(): Serving {
+    return this.#serving;
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** No further reload; one that runs is let go of. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /**
+   * Settles when the new generations serve, or when the reload was refused. One that is asked for while another runs
+   * comes after it: what changed meanwhile would be missed otherwise. Those that wait share one.
+   */
+  reload(by: string): Promise<ReloadOutcome> {
+    if (this.#running === undefined) return (this.#running = this.#run(by));
+    this.#next ??= this.#running.then(() => {
+      this.#next = undefined;
+      return (this.#running = this.#run(by));
+    });
+    return this.#next;
+  }
+
+  async #run(by: string): Promise<ReloadOutcome> {
+    const { log } = this.#parts;
+    log.info("reloading", { by });
+    const outcome = await this.#try();
+    this.#running = undefined;
+    this.last = { at: new Date().toISOString(), ok: outcome.ok, reason: outcome.ok ? null : outcome.reason };
+    if (outcome.ok) {
+      this.done++;
+      log.info(`reloaded: ${outcome.notes.join("; ")}`, { by });
+    } else {
+      this.refused++;
+      log.error(`reload refused, nothing has changed: ${outcome.reason}`, { by });
+    }
+    return outcome;
+  }
+
+  async #try(): Promise<ReloadOutcome> {
+    const prepared: Pool[] = [];
+    try {
+      const config = withRealDocroot(this.#parts.readConfig());
+      const pools = config.pools.map((pool) => this.#poolFor(config, pool));
+      for (const { pool } of pools) prepared.push(pool);
+      // One after the other: a reload is to be felt as little as possible.
+      for (const { pool, setup } of pools) {
+        if (this.#stopped) throw new PhprunError("STOPPING", "the server is stopping");
+        await pool.prepare(setup);
+      }
+      if (this.#stopped) throw new PhprunError("STOPPING", "the server is stopping");
+      return { ok: true, notes: this.#commit(config, prepared) };
+    } catch (error) {
+      await Promise.all(prepared.map((pool) => this.#discard(pool)));
+      return { ok: false, reason: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** A pool of the same name lives on, with its queue and counters; another one is made. */
+  #poolFor(config: Config, poolConfig: PoolConfig): { pool: Pool; setup: PoolSetup } {
+    const setup = poolSetup(config, poolConfig);
+    const { clientMaxBodyBytes, spoolDir } = config.server;
+    const same = this.#serving.pools.find(
+      (pool) =>
+        pool.name === poolConfig.name &&
+        pool.clientMaxBodyBytes === clientMaxBodyBytes &&
+        pool.spoolDir === spoolDir,
+    );
+    return { pool: same ?? this.#parts.makePool(config, setup), setup };
+  }
+
+  #commit(config: Config, pools: readonly Pool[]): string[] {
+    const { front, listeners, log, access } = this.#parts;
+    const before = this.#serving;
+    this.#serving = { config, pools };
+    for (const pool of pools) pool.commit(config.reload.drainTimeoutMs);
+    front.use(buildApplication(config, pools, log, access));
+    listeners.trust(config.server.trustedProxies);
+    for (const pool of before.pools) {
+      if (!pools.includes(pool)) void endGently(pool, config.reload.drainTimeoutMs);
+    }
+    const generations = pools.map(({ name, generation }) => `pool ${name} generation ${generation}`);
+    return [...generations, ...needsRestart(before.config, config)];
+  }
+
+  async #discard(pool: Pool): Promise<void> {
+    if (this.#serving.pools.includes(pool)) await pool.abandon();
+    else await pool.end();
+  }
+}
+
+/** Its requests are finished, then it goes. */
+async function endGently(pool: Pool, timeoutMs: number): Promise<void> {
+  await pool.drain(timeoutMs);
+  await pool.end();
+}
+
+/** What has changed and is read only at start. */
+function needsRestart(before: Config, after: Config): string[] {
+  const fixed = (config: Config): Readonly<Record<string, unknown>> => ({
+    "server.listen": config.server.listeners,
+    "server.keep_alive_timeout_ms": config.server.keepAliveTimeoutMs,
+    "server.pid_file": config.server.pidFile,
+    "server.control_socket": config.server.controlSocket,
+    "server.memory_warn_mb": config.server.memoryWarnBytes,
+    admin: config.admin,
+    watch: config.watch,
+    logging: config.logging,
+  });
+  const old = fixed(before);
+  return Object.entries(fixed(after)).flatMap(([key, value]) =>
+    Bun.deepEquals(value, old[key]) ? [] : [`${key} has changed and takes effect after a restart`],
+  );
+}

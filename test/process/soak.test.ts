@@ -1,0 +1,61 @@
+import { expect } from "bun:test";
+import { command, targets, test } from "../harness.ts";
+import type { Program } from "../soak/program.ts";
+import { chaosPlain, chaosRetry } from "../soak/programs/chaos.ts";
+import { isolation } from "../soak/programs/isolation.ts";
+import { leak } from "../soak/programs/leak.ts";
+import { overload } from "../soak/programs/overload.ts";
+import { reload } from "../soak/programs/reload.ts";
+import { slowClients } from "../soak/programs/slow-clients.ts";
+import { soak } from "../soak/programs/soak.ts";
+import { Random } from "../soak/random.ts";
+
+/*
+ * The long runs of `npm run soak`, cut short. What they count is judged; their times and rates are not, because the
+ * rest of the tests runs beside them.
+ */
+
+async function short({ run }: Program, size: { seconds?: number; requests?: number }): Promise<void> {
+  const outcome = await run({
+    command: command(targets[0] ?? "source"),
+    seconds: size.seconds ?? 0,
+    requests: size.requests ?? 0,
+    random: new Random(1),
+    say: () => undefined,
+  });
+  expect(outcome.unavailable).toBeNull();
+  const missed = outcome.figures.filter(({ passed, timing }) => !passed && !timing);
+  expect({ missed, notes: missed.length === 0 ? [] : outcome.notes }).toEqual({ missed: [], notes: [] });
+}
+
+test("workers killed at random cost the requests they run, a 502 each, and nothing else", async () => {
+  await short(chaosPlain, { seconds: 3 });
+});
+
+test("with retry, workers killed at random cost no request at all", async () => {
+  await short(chaosRetry, { seconds: 3 });
+});
+
+test("a mix of all there is, beside clients with bad manners, gets no wrong answer and leaves nothing behind", async () => {
+  await short(soak, { requests: 8000 });
+});
+
+test("reloads under load cost no request", async () => {
+  await short(reload, { requests: 3 });
+});
+
+test("under ten times the load every request is served or refused with 503", async () => {
+  await short(overload, { seconds: 3 });
+});
+
+test("normal requests are served beside slow clients, who are not turned away", async () => {
+  await short(slowClients, { seconds: 2, requests: 100 });
+});
+
+test("a fast pool serves every request beside a heavy one at full load", async () => {
+  await short(isolation, { seconds: 2 });
+});
+
+test("a page that leaks costs no request, and its workers' memory is bounded", async () => {
+  await short(leak, { requests: 150 });
+});

@@ -1,0 +1,64 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { cpuSeconds, residentOf } from "../../bench/processes.ts";
+import { descriptors } from "../process/support.ts";
+import { type Phprun, until } from "./phprun.ts";
+
+/** What a server at rest holds. */
+export interface Resources {
+  readonly frontBytes: number;
+  readonly descriptors: readonly string[];
+  readonly hostDescriptors: number;
+  readonly files: readonly string[];
+  readonly workers: number;
+}
+
+const REST_MS = 10_000;
+const STILL_MS = 500;
+
+/** Waits until nothing moves any more, and looks. */
+export async function resourcesAtRest(server: Phprun): Promise<Resources> {
+  let open = -1;
+  await until(REST_MS, () => {
+    const now = descriptors(server.pid).size;
+    if (now === open) return true;
+    open = now;
+    Bun.sleepSync(STILL_MS / 5);
+    return undefined;
+  });
+  return {
+    frontBytes: residentOf(server.pid).nowBytes,
+    descriptors: [...descriptors(server.pid).values()],
+    hostDescriptors: server.hosts().reduce((sum, pid) => sum + descriptors(pid).size, 0),
+    files: ["spool", "tmp"].flatMap((name) =>
+      readdirSync(join(server.folder, name)).map((file) => `${name}/${file}`),
+    ),
+    workers: server.workers().length,
+  };
+}
+
+/** Does no worker do anything? */
+export async function workersIdle(server: Phprun): Promise<boolean> {
+  const workers = server.workers();
+  const before = cpuSeconds(workers);
+  await Bun.sleep(STILL_MS);
+  return cpuSeconds(workers) === before;
+}
+
+/** Descriptors that are there now and were not before, by what they lead to. */
+export function newDescriptors(before: Resources, after: Resources): string[] {
+  const known = new Map<string, number>();
+  for (const what of before.descriptors) known.set(kindOf(what), (known.get(kindOf(what)) ?? 0) + 1);
+  const more: string[] = [];
+  for (const what of after.descriptors) {
+    const left = known.get(kindOf(what)) ?? 0;
+    if (left === 0) more.push(what);
+    else known.set(kindOf(what), left - 1);
+  }
+  return more;
+}
+
+/** Without the number: another socket in the place of one is none too many. */
+function kindOf(what: string): string {
+  return what.replace(/\[?\d+\]?$/, "").replace(/ \(deleted\)$/, "");
+}
