@@ -12,6 +12,8 @@ export interface BannerParts {
   readonly openFiles: number;
   /** Where the admin listener answers; left out when there is none. */
   readonly adminUrl?: string;
+  /** A warning about memory that is not there (`describeMemoryBudget`), or null. */
+  readonly budget?: string | null;
   /** phprun was started with root's rights, which pools without a user of their own have too. */
   readonly asRoot: boolean;
 }
@@ -26,7 +28,15 @@ const OFF = "\x1b[0m";
  * The block printed at start: what runs, and every value that was derived rather than given. Coloured; whoever
  * prints it anywhere but on a terminal takes the colours out.
  */
-export function banner({ config, pools, urls, openFiles, asRoot, adminUrl }: BannerParts): string {
+export function banner({
+  config,
+  pools,
+  urls,
+  openFiles,
+  asRoot,
+  adminUrl,
+  budget = null,
+}: BannerParts): string {
   const report = pools[0]?.report;
   return [
     `${BOLD}phprun ${VERSION}${OFF}`,
@@ -38,6 +48,7 @@ export function banner({ config, pools, urls, openFiles, asRoot, adminUrl }: Ban
     ...warnings(
       pools.flatMap((pool) => pool.report ?? []),
       asRoot && pools.some((pool) => (pool.config.runAs?.uid ?? 0) === 0),
+      budget,
     ),
     ...(adminUrl === undefined ? [] : [line("admin", adminUrl)]),
     ...urls.map((url) => line("ready", `${GREEN}${url}${OFF}`)),
@@ -115,8 +126,8 @@ function describeLimits({ server, health, reload }: Config, openFiles: number): 
 }
 
 /** What a person should look into, though it does not keep the server from serving. */
-function warnings(reports: readonly PhpReport[], asRoot: boolean): string[] {
-  const found = new Set<string>();
+function warnings(reports: readonly PhpReport[], asRoot: boolean, budget: string | null): string[] {
+  const found = new Set<string>(budget === null ? [] : [budget]);
   if (asRoot)
     found.add(
       "PHP runs as root. Set the user of each pool, or start phprun as the one that owns the application.",

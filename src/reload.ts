@@ -9,7 +9,7 @@ import type { AccessLog } from "./log/access.ts";
 import type { Log } from "./log/log.ts";
 import type { PoolSetup } from "./pool/generation.ts";
 import { hostEnvironment, hostOptions } from "./pool/host-options.ts";
-import { Pool } from "./pool/pool.ts";
+import type { Pool } from "./pool/pool.ts";
 import { Router } from "./route/router.ts";
 
 /** How a pool is made from a configuration (with its docroot real) and the settings of that pool. */

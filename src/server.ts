@@ -1,3 +1,4 @@
+import { totalmem } from "node:os";
 import { raiseOpenFiles } from "../ffi/system.ts";
 import { buildApplication, withRealDocroot } from "./application.ts";
 import { banner } from "./banner.ts";
@@ -10,6 +11,8 @@ import { Front } from "./http/front.ts";
 import { Listeners } from "./listeners.ts";
 import { createAccessLog } from "./log/access.ts";
 import type { Log } from "./log/log.ts";
+import { findMemoryCgroups, lowestLimit } from "./monitor/cgroup.ts";
+import { describeMemoryBudget } from "./monitor/memory-budget.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import { watched } from "./pool-watch.ts";
 import type { PoolSetup } from "./pool/generation.ts";
@@ -61,6 +64,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       clientMaxBodyBytes: settings.server.clientMaxBodyBytes,
       drainTimeoutMs: settings.reload.drainTimeoutMs,
       log,
+      isSaturated: (nice) => monitor.cpuSaturated(nice),
       onFailed: () => {
         if (reloader.serving.pools.some((pool) => pool.failure === null)) return;
         failure.reject(
@@ -116,7 +120,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     }
     admin = await startAdmin(config.admin, controlled, log);
     await listeners.open(config, front);
-    control = await startControl(config, controlled, log);
+    control = await startControl(options.config, controlled, log);
     monitor.start();
   } catch (error) {
     listeners.close();
@@ -142,7 +146,15 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   let closing: Promise<void> | undefined;
   return {
     urls: listeners.urls,
-    banner: banner({ config, pools, urls: listeners.urls, openFiles, asRoot: process.getuid?.() === 0 }),
+    banner: banner({
+      config,
+      pools,
+      budget: describeMemoryBudget(config, lowestLimit(findMemoryCgroups()), totalmem()),
+      ...(admin === null ? {} : { adminUrl: admin.url }),
+      urls: listeners.urls,
+      openFiles,
+      asRoot: process.getuid?.() === 0,
+    }),
     reload: (by) => reloader.reload(by),
     stop: () => (closing ??= close(false)),
     stopNow: () => close(true),

@@ -23,12 +23,15 @@ zend_executor_globals *frames_executor(void)
                                      offsetof(zend_executor_globals, current_execute_data));
 }
 
-static bool copy(void *to, const void *from, size_t bytes)
+/* `from` may be no address at all, so it is reckoned with as a number. */
+static bool copy(void *to, const void *from, size_t offset, size_t bytes)
 {
     const struct iovec ours = {to, bytes};
-    const struct iovec theirs = {(void *)from, bytes};
+    const struct iovec theirs = {(void *)((uintptr_t)from + offset), bytes};
     return process_vm_readv(getpid(), &ours, 1, &theirs, 1, 0) == (ssize_t)bytes;
 }
+
+#define COPY_FIELD(to, from, field) copy(&(to), from, offsetof(typeof(*(from)), field), sizeof(to))
 
 /* The NUL in the name of an anonymous class ends it; what follows is a path. A log line stays one line. */
 static void make_printable(char *bytes)
@@ -43,14 +46,12 @@ static void make_printable(char *bytes)
 static bool copy_string(struct text *text, const zend_string *string, bool is_path)
 {
     char bytes[FRAME_TEXT_BYTES + 2]; /* one more than is shown: text.h then sees that it is cut, and where */
-    const char *start = (const char *)string + offsetof(zend_string, val);
     size_t length;
-    if (string == NULL || !copy(&length, (const char *)string + offsetof(zend_string, len), sizeof length) ||
-        length > LONGEST_STRING) {
+    if (string == NULL || !COPY_FIELD(length, string, len) || length > LONGEST_STRING) {
         return false;
     }
     const size_t taken = length < sizeof bytes - 1 ? length : sizeof bytes - 1;
-    if (!copy(bytes, is_path ? start + length - taken : start, taken)) {
+    if (!copy(bytes, string, offsetof(zend_string, val) + (is_path ? length - taken : 0), taken)) {
         return false;
     }
     bytes[taken] = '\0';
@@ -69,7 +70,7 @@ static uint32_t line_of(const struct frames *frames, const zend_op_array *code, 
         opline = frames->executor->opline_before_exception;
     }
     if ((uintptr_t)opline - (uintptr_t)code->opcodes >= (uintptr_t)code->last * sizeof(zend_op) ||
-        !copy(&line, (const char *)opline + offsetof(zend_op, lineno), sizeof line)) {
+        !COPY_FIELD(line, opline, lineno)) {
         return 0;
     }
     return line;
@@ -84,9 +85,7 @@ static bool read_name(struct frame *frame, const zend_execute_data *data, const 
     }
     if (function->scope != NULL) {
         const zend_string *class_name;
-        if (!copy(&class_name, (const char *)function->scope + offsetof(zend_class_entry, name),
-                  sizeof class_name) ||
-            !copy_string(&name, class_name, false)) {
+        if (!COPY_FIELD(class_name, function->scope, name) || !copy_string(&name, class_name, false)) {
             return false;
         }
         text_say(&name, Z_TYPE(data->This) == IS_OBJECT ? "->" : "::");
@@ -102,7 +101,7 @@ static bool read_name(struct frame *frame, const zend_execute_data *data, const 
 static bool read_function(zend_op_array *function, const zend_function *from)
 {
     memset(function, 0, sizeof *function);
-    if (!copy(function, from, sizeof from->common)) {
+    if (!copy(function, from, 0, sizeof from->common)) {
         return false;
     }
     switch (function->type) {
@@ -110,7 +109,7 @@ static bool read_function(zend_op_array *function, const zend_function *from)
         return true;
     case ZEND_USER_FUNCTION:
     case ZEND_EVAL_CODE:
-        return copy(function, from, sizeof *function);
+        return copy(function, from, 0, sizeof *function);
     default:
         return false;
     }
@@ -135,7 +134,7 @@ static bool read_frame(const struct frames *frames, struct frame *frame, const z
 static const zend_generator *delegate_of(const zend_generator *generator)
 {
     const zend_generator *delegate = NULL;
-    copy(&delegate, (const char *)generator + offsetof(zend_generator, node.parent), sizeof delegate);
+    COPY_FIELD(delegate, generator, node.parent);
     return delegate;
 }
 
@@ -149,7 +148,7 @@ static void note_waiting(struct frames *frames, const zend_execute_data *placeho
     if (Z_TYPE(placeholder->This) != IS_OBJECT) {
         return;
     }
-    copy(&class, (const char *)Z_OBJ(placeholder->This) + offsetof(zend_object, ce), sizeof class);
+    COPY_FIELD(class, Z_OBJ(placeholder->This), ce);
     if (class != zend_ce_generator) {
         return;
     }
@@ -165,12 +164,10 @@ static bool read_waiting(const struct frames *frames, zend_execute_data *data)
 {
     const zend_generator *generator = frames->outermost;
     const zend_execute_data *from;
-    for (uint32_t inwards = 0; inwards < frames->waiting && generator != NULL; inwards++) {
+    for (uint32_t inwards = 0; inwards < frames->waiting; inwards++) {
         generator = delegate_of(generator);
     }
-    return generator != NULL &&
-           copy(&from, (const char *)generator + offsetof(zend_generator, execute_data), sizeof from) &&
-           copy(data, from, sizeof *data);
+    return COPY_FIELD(from, generator, execute_data) && copy(data, from, 0, sizeof *data);
 }
 
 /* Moves on to the caller. */
@@ -187,7 +184,7 @@ static bool step(struct frames *frames, zend_execute_data *data)
     if (frames->at == NULL) {
         return false;
     }
-    frames->broken = !copy(data, frames->at, sizeof *data);
+    frames->broken = !copy(data, frames->at, 0, sizeof *data);
     frames->at = data->prev_execute_data;
     if (!frames->broken && data->func == NULL) {
         note_waiting(frames, data);

@@ -4,8 +4,8 @@
  *
  * Each worker of a pool with a slow log has a thread that sleeps on `look` of the worker's record. Asked by the
  * front, it sets PHP's interrupt, and PHP's own thread tells where it is. A thread that does not come to it is
- * blocked in C, in a query or a sleep: then the asking thread reads the stack itself. It tells only what it has
- * read twice alike, for a stack that changes may read as nonsense.
+ * blocked in C, in a query or a sleep: then the asking thread reads the stack itself. It tells only what it reads
+ * twice alike with a wait between, for a stack that is just being changed may read as nonsense.
  */
 #define _GNU_SOURCE
 #include "shim.h"
@@ -19,10 +19,10 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-/* How long PHP has to come to its interrupt before its stack is read from outside. */
-#define VM_WAIT_NS 20000000L
+/* How long PHP has to come to its interrupt before its stack is read from outside, and between two readings. */
+#define WAIT_NS 20000000L
 /* A stack that is different each time belongs to a script that runs; all in all less than the front waits. */
-#define MOST_TRIES 20
+#define MOST_READINGS 20
 /* With the guard page, and with the libraries' thread-local variables, which are some 25 KiB. */
 #define STACK_BYTES (64u << 10)
 
@@ -55,18 +55,18 @@ static bool is_wanted(struct worker *worker, uint32_t id)
 
 static void look(struct worker *worker, uint32_t id)
 {
-    char text[BACKTRACE_BYTES], again[BACKTRACE_BYTES];
-    const struct timespec wait = {.tv_nsec = VM_WAIT_NS};
+    char texts[2][BACKTRACE_BYTES];
+    const struct timespec wait = {.tv_nsec = WAIT_NS};
     atomic_store(&worker->look_wanted, id);
     zend_atomic_bool_store_ex(&worker->executor->vm_interrupt, true);
-    for (int tries = 0; tries < MOST_TRIES; tries++) {
+    for (int reading = 0; reading < MOST_READINGS; reading++) {
         nanosleep(&wait, NULL);
         if (!is_wanted(worker, id)) {
             return;
         }
-        const size_t length = backtrace_text(worker->executor, text, sizeof text);
-        backtrace_text(worker->executor, again, sizeof again);
-        if (strcmp(text, again) == 0 && is_wanted(worker, id)) {
+        char *text = texts[reading % 2];
+        const size_t length = backtrace_text(worker->executor, text, sizeof texts[0]);
+        if (reading > 0 && strcmp(texts[0], texts[1]) == 0 && is_wanted(worker, id)) {
             tell(worker, id, text, length);
             return;
         }

@@ -8,6 +8,9 @@ import { configArg, textFlag } from "./args.ts";
 import { print } from "./output.ts";
 import { removePidFile, writePidFile } from "./pid-file.ts";
 import { Signals } from "./signals.ts";
+import { describeChanges } from "../watch/describe-changes.ts";
+import { ownFiles } from "../watch/own-files.ts";
+import { type FileWatch, watchFiles } from "../watch/watch-files.ts";
 
 export const serve = defineCommand({
   meta: { name: "serve", description: "Serve a PHP application" },
@@ -37,12 +40,11 @@ export const serve = defineCommand({
       valueHint: "process|thread|auto",
       description: "How workers are kept apart (php.isolation)",
     },
-    watch: { type: "boolean", description: "Reload when a file changes (not available yet)" },
+    watch: { type: "boolean", description: "Reload when a file changes, for development (section watch)" },
   },
   async run({ args }) {
     if (args["worker-script"] !== undefined)
       throw notYet("--worker-script", "worker mode is not available yet");
-    if (args.watch) throw notYet("--watch", "watching files is not available yet");
     const flag = (name: "config" | "root" | "host" | "port" | "workers" | "isolation") =>
       textFlag(args[name]);
     const flags = {
@@ -55,7 +57,7 @@ export const serve = defineCommand({
     };
     const cwd = process.cwd();
     const env = { ...process.env };
-    await serveUntilStopped(() => loadConfig({ flags, env, cwd }));
+    await serveUntilStopped(() => loadConfig({ flags, env, cwd }), args.watch === true);
   },
 });
 
@@ -65,7 +67,7 @@ const notYet = (flag: string, reason: string) =>
 /** How long a start that was told to stop may go on before it is left behind. */
 const START_GRACE_MS = 5_000;
 
-async function serveUntilStopped(readConfig: () => Config): Promise<void> {
+async function serveUntilStopped(readConfig: () => Config, watching: boolean): Promise<void> {
   const config = readConfig();
   const signals = new Signals();
   const log = createLog(config.logging);
@@ -73,10 +75,17 @@ async function serveUntilStopped(readConfig: () => Config): Promise<void> {
   // The signals are ours from here on, so that one that comes during start-up is not lost.
   signals.listen();
   if (pidFile !== null) writePidFile(pidFile);
+  const started = Promise.withResolvers<RunningServer | null>();
+  let watch: FileWatch | null = null;
   try {
+    // Before the start: what changes meanwhile counts too.
+    if (watching) watch = reloadOnChange(config, log, started.promise);
     const server = await start(config, log, signals, readConfig);
-    if (server !== null) await runUntilStopped(server, log, signals);
+    started.resolve(server);
+    if (server !== null) await runUntilStopped(server, signals, watching);
   } finally {
+    started.resolve(null);
+    watch?.close();
     if (pidFile !== null) removePidFile(pidFile);
     log.close();
   }
@@ -104,14 +113,29 @@ async function start(
   return Promise.race([started, impatient.then(() => null)]);
 }
 
+function reloadOnChange(config: Config, log: Log, started: Promise<RunningServer | null>): FileWatch {
+  const root = config.watch.paths[0] ?? config.php.docroot;
+  const onChange = async (changes: readonly string[]): Promise<void> => {
+    const server = await started;
+    await server?.reload(`watch: ${describeChanges(changes, root)}`);
+  };
+  return watchFiles(config.watch, onChange, log, ownFiles(config));
+}
+
 /** Act on signals until the server is asked to stop, then see it out. */
-export async function runUntilStopped(server: RunningServer, log: Log, signals: Signals): Promise<void> {
+export async function runUntilStopped(
+  server: RunningServer,
+  signals: Signals,
+  watching = false,
+): Promise<void> {
   // It may also fail while nobody waits for it: during the stop, say.
   server.failed.catch(() => {});
   print(`${server.banner}\n`);
+  // Somebody who is changing files may well mend what has failed: a reload then brings it back.
+  const failed = watching ? new Promise<never>(() => {}) : server.failed;
   try {
     for (;;) {
-      const asked = await Promise.race([signals.next(), server.failed]);
+      const asked = await Promise.race([signals.next(), failed]);
       if (asked === "stop") break;
       if (asked === "reload") void server.reload("SIGHUP");
       else server.reopenLogs();

@@ -33,14 +33,14 @@ export async function startControl(
   config: Place,
   controlled: Controlled,
   log: Log,
-  folder = socketFolders()[0] ?? "",
+  folders: readonly string[] = socketFolders(),
 ): Promise<ControlServer | null> {
   const { controlSocket } = config.server;
   if (controlSocket === null) return null;
   try {
     const app = controlApp(controlled, log);
     if (controlSocket !== "auto") return await open(app, controlSocket);
-    return await openInFolder(app, folder, socketIdentity(config.source, config.php.docroot));
+    return await openIn(usableFolder(folders), app, socketIdentity(config.source, config.php.docroot));
   } catch (error) {
     log.warn("no control socket: phprun status, reload and stop will not find this server", {
       reason: error instanceof Error ? error.message : String(error),
@@ -49,8 +49,22 @@ export async function startControl(
   }
 }
 
-async function openInFolder(app: ControlApp, folder: string, identity: string): Promise<ControlServer> {
-  makePrivateFolder(folder);
+/** The first folder that we may use and that others may not. Variables can be left over from another user's session. */
+function usableFolder(folders: readonly string[]): string {
+  const reasons: string[] = [];
+  for (const folder of folders) {
+    try {
+      makePrivateFolder(folder);
+      return folder;
+    } catch (error) {
+      if (!(error instanceof PhprunError)) throw error;
+      reasons.push(error.message);
+    }
+  }
+  throw new PhprunError("CONTROL_FOLDER", reasons.join("; "));
+}
+
+async function openIn(folder: string, app: ControlApp, identity: string): Promise<ControlServer> {
   await sweep(folder);
   try {
     return await open(app, join(folder, `${identity}.sock`));

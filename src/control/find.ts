@@ -4,7 +4,7 @@ import { PhprunError } from "../errors.ts";
 import { escapeControl } from "../log/escape.ts";
 import { ANSWER_MS, askStatus } from "./client.ts";
 import { probeSocket } from "./living.ts";
-import { folderFlaw, SOCKET_NAME, socketFolders } from "./place.ts";
+import { isTrusted, SOCKET_NAME, socketFolders } from "./place.ts";
 
 /** Which server a command is meant for. */
 export interface Wanted {
@@ -58,7 +58,7 @@ export async function notRunning(
 }
 
 async function livingSockets(folders: readonly string[]): Promise<string[]> {
-  const paths = folders.filter((folder) => folderFlaw(folder) === null).flatMap(socketsIn);
+  const paths = folders.filter((folder) => isTrusted(folder)).flatMap(socketsIn);
   const verdicts = await Promise.all(paths.map(probeSocket));
   return paths.filter((_, index) => verdicts[index] !== "dead");
 }

@@ -67,12 +67,11 @@ export class Dispatcher {
 
   /** Slots have become free: the next jobs have them. */
   fill(): void {
-    const slots = this.#slots;
-    while (slots?.hasRoom === true) {
+    for (;;) {
+      if (this.#slots?.hasRoom !== true) break;
       const next = this.#queue.shift();
       if (next === undefined) break;
-      if (next.job.settled) continue;
-      if (slots.submit(next)) continue;
+      if (next.job.settled || this.#slots.submit(next)) continue;
       this.#queue.putBack([next]);
       break;
     }

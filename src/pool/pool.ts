@@ -17,6 +17,8 @@ export interface PoolOptions {
   readonly clientMaxBodyBytes: number;
   readonly drainTimeoutMs: number;
   readonly log: Log;
+  /** Have the processors no time left for a worker of this nice value? */
+  readonly isSaturated: (nice: number) => boolean;
   /** The pool has been given up: it serves nothing until a reload. */
   readonly onFailed?: () => void;
 }
@@ -31,6 +33,7 @@ export class Pool {
 
   readonly #dispatcher: Dispatcher;
   readonly #supervisor: Supervisor;
+  readonly #isSaturated: PoolOptions["isSaturated"];
   #elastic: Elastic;
   #timer: Timer | undefined;
   #ended: Promise<void> | undefined;
@@ -41,6 +44,7 @@ export class Pool {
     this.spoolDir = options.spoolDir;
     this.clientMaxBodyBytes = options.clientMaxBodyBytes;
     this.spool = new Spool(options.spoolDir, options.clientMaxBodyBytes);
+    this.#isSaturated = options.isSaturated;
     this.#elastic = elasticOf(config);
     this.#dispatcher = new Dispatcher(config, this.counters);
     this.#supervisor = new Supervisor({
@@ -181,13 +185,14 @@ export class Pool {
     if (waiting > this.counters.mostWaiting) this.counters.mostWaiting = waiting;
     const busy = current.slots.inFlight - current.slots.waiting;
     if (busy > this.counters.mostRunning) this.counters.mostRunning = busy;
-    const { min, max } = this.config.workers;
-    if (min === max) return;
+    const { workers, nice } = this.config;
+    if (workers.min === workers.max) return;
     const load = {
       running: current.workers.alive,
       busy,
       waiting,
       longestWaitMs: waiting === 0 ? 0 : this.#dispatcher.longestWaitMs(nowMs),
+      cpuSaturated: this.#isSaturated(nice),
     };
     current.resize(this.#elastic.wanted(load, nowMs));
   }

@@ -23,7 +23,8 @@ export function reapOrphans(options: OrphanOptions = {}): () => void {
   if (!enabled) return () => undefined;
   const orphans = new Orphans();
   const look = () => {
-    for (const pid of orphans.due(zombies().filter((pid) => !isKnown(pid)))) reap(pid);
+    const nobodys = zombies().filter((pid) => !isKnown(pid));
+    for (const pid of orphans.due(nobodys)) reap(pid);
   };
   const timer = setInterval(look, everyMs);
   timer.unref();
@@ -37,9 +38,9 @@ export function reapOrphans(options: OrphanOptions = {}): () => void {
 export class Orphans {
   #seen: ReadonlySet<number> = new Set();
 
-  due(zombies: readonly number[]): number[] {
-    const due = zombies.filter((pid) => this.#seen.has(pid));
-    this.#seen = new Set(zombies);
+  due(found: readonly number[]): number[] {
+    const due = found.filter((pid) => this.#seen.has(pid));
+    this.#seen = new Set(found);
     return due;
   }
 }

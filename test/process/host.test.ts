@@ -76,7 +76,11 @@ test("a worker handles its own deadline's signal and those of a crash, and block
     27, // PHP's own time limit
     33, // the C library's
     34 + 5, // the soft deadline
-    ...[4, 6, 7, 8, 11], // crashes: the place is noted before the worker dies of them
+    4, // crashes: the place is noted before the worker dies of them
+    6,
+    7,
+    8,
+    11,
   ]);
   expect(signalSet(status, "SigCgt").filter((signal) => !expected.has(signal))).toEqual([]);
   expect((await get(server, "/pid.php")).text).toBe(String(pid));

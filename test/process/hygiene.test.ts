@@ -1,6 +1,8 @@
 import { expect } from "bun:test";
-import { readFileSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { CapturedLog, command, eventually, type Server, start, targets, test, within } from "../harness.ts";
 import {
   allGone,
@@ -167,6 +169,67 @@ test("programs of scripts have the soft limit of open files that the system has,
   // The front itself holds every connection.
   expect(limitsOf(server.pid)).toEqual([hard, hard]);
 });
+
+/* ---- as another user ---- */
+
+const root = join(import.meta.dir, "../..");
+/** Only root may give a pool another user, who must be able to reach the libraries. */
+const mayChangeUser =
+  process.getuid?.() === 0 &&
+  Bun.spawnSync(["setpriv", "--reuid=nobody", "--clear-groups", "test", "-r", join(root, "build/lib")])
+    .exitCode === 0;
+
+for (const target of targets) {
+  test.skipIf(!mayChangeUser)(
+    `${target}: scripts of a pool with a user of its own have that user's rights alone`,
+    async () => {
+      using docroot = new Scratch();
+      chmodSync(docroot.path, 0o755);
+      docroot.write("pid.php", "<?php echo getmypid();");
+      docroot.write(
+        "who.php",
+        `<?php error_log('from nobody'); $temp = tmpfile(); echo json_encode([
+        'user' => posix_getpwuid(posix_getuid())['name'], 'effective' => posix_geteuid() === posix_getuid(),
+        'groups' => array_values(array_unique(posix_getgroups())) === [posix_getgid()],
+        'root again' => @posix_setuid(0), 'shadow' => @file_get_contents('/etc/shadow') !== false,
+        'signals the front' => @posix_kill((int) $_GET['front'], 0),
+        'upload' => filesize($_FILES['f']['tmp_name']) === 100000 && fileowner($_FILES['f']['tmp_name']) === posix_getuid(),
+        'temp' => fwrite($temp, 'x') === 1, 'own /proc' => count(scandir('/proc/self/fd')) > 2,
+        'program' => trim(shell_exec('id -un'))]);`,
+      );
+      await using server = await start({
+        target,
+        docroot: docroot.path,
+        config: onePool({ worker_count: 1, user: "nobody" }, { server: { spool_dir: tmpdir() } }),
+      });
+      const form = new FormData();
+      form.append("f", new Blob(["x".repeat(100_000)]), "f");
+      const answer = await fetch(`${server.url}/who.php?front=${server.pid}`, { method: "POST", body: form });
+      expect(await answer.json()).toEqual({
+        user: "nobody",
+        effective: true,
+        groups: true,
+        "root again": false,
+        shadow: false,
+        "signals the front": false,
+        upload: true,
+        temp: true,
+        "own /proc": true,
+        program: "nobody",
+      });
+      await server.waitForLog(/from nobody/);
+
+      const [worker = 0] = await workerPids(server, 1);
+      process.kill(worker, "SIGKILL");
+      await allGone([worker]);
+      const [next = 0] = await workerPids(server, 1);
+      expect((await get(server, "/pid.php")).text).toBe(String(next));
+      const hosts = childrenOf(server.pid);
+      server.signal("SIGKILL");
+      await allGone([server.pid, ...hosts, next]);
+    },
+  );
+}
 
 /* ---- as the first process of a container ---- */
 

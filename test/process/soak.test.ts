@@ -41,7 +41,7 @@ test("a mix of all there is, beside clients with bad manners, gets no wrong answ
 });
 
 test("reloads under load cost no request", async () => {
-  await short(reload, { requests: 3 });
+  await short(reload, { requests: 2 });
 });
 
 test("under ten times the load every request is served or refused with 503", async () => {

@@ -110,7 +110,7 @@ test("the socket is for its owner alone and goes with the server; a killed serve
   expect(await phprun(killed, "status", "--socket", path)).toMatchObject({ code: 1, out: "" });
 
   const again = ["serve", "--config", config(killed)];
-  const child = Bun.spawn(command(killed.target, ...again), {
+  await using child = Bun.spawn(command(killed.target, ...again), {
     cwd: killed.folder,
     stdio: ["ignore", "pipe", "ignore"],
   });
@@ -128,7 +128,7 @@ test("the socket is for its owner alone and goes with the server; a killed serve
 
 test("two servers with one configuration both have a socket, and it is asked which one is meant", async () => {
   await using first = await start({ files, config: onePool({ worker_count: 1 }) });
-  const child = Bun.spawn(command(first.target, "serve", "--config", config(first)), {
+  await using child = Bun.spawn(command(first.target, "serve", "--config", config(first)), {
     cwd: first.folder,
     stdio: ["ignore", "ignore", "ignore"],
   });
@@ -148,7 +148,7 @@ test("without a configuration file a server is found by the folder it serves", a
   // As deployed by switching a link: the folder has one name, whatever it leads to.
   scratch.write("releases/1/pid.php", files["pid.php"]);
   symlinkSync("releases/1", join(scratch.path, "public"));
-  const child = Bun.spawn(command("source", "serve", "--port", "0", "--workers", "1"), {
+  await using child = Bun.spawn(command("source", "serve", "--port", "0", "--workers", "1"), {
     cwd: scratch.path,
     stdio: ["ignore", "ignore", "ignore"],
   });
@@ -246,8 +246,9 @@ test("stop needs no pid file, finishes what runs, and a second one does not wait
 
   await using hurried = await start({ files, config: onePool({ worker_count: 1 }) });
   const workers = await workerPids(hurried, 1);
-  using _never = await ask(hurried, "/wait.php");
+  using endless = await ask(hurried, "/wait.php");
   await hurried.record("wait", /here/);
+  expect(endless.closed).toBeFalse();
   const [first, second] = await Promise.all([phprun(hurried, "stop"), phprun(hurried, "stop")]);
   expect([first.code, second.code]).toEqual([0, 0]);
   expect(await within(hurried.exited, "it has ended")).toBe(0);

@@ -122,3 +122,9 @@ test.skipIf(process.geteuid?.() !== 0)(
     expect(one(", user: nobody")).toMatch(/^ {11}as nobody \(\d+:\d+\)$/m);
   },
 );
+
+test("memory that is not there is warned of, and nothing is said when it is", () => {
+  const warned = (budget: string | null) => showConfig(YAML, [REPORT], { budget }).split("\n");
+  expect(warned("Too much.")).toContain("  warning  Too much.");
+  expect(warned(null).join("\n")).not.toContain("warning");
+});

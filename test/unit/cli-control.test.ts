@@ -34,7 +34,7 @@ async function phprun(
   args: readonly string[],
   options: { cwd?: string; env?: Record<string, string> } = {},
 ): Promise<Run> {
-  const child = Bun.spawn(selfCommand(...args), {
+  await using child = Bun.spawn(selfCommand(...args), {
     cwd: options.cwd ?? "/",
     env: environment(options.env),
     stdio: ["ignore", "pipe", "pipe"],
@@ -237,7 +237,7 @@ test("stop asks over the socket, by --socket or by the configuration, and waits 
 test("--watch without a terminal prints one table after the other, and waits for a server that is gone", async () => {
   using folder = new SocketFolder();
   const at = await servingAt(folder);
-  const child = Bun.spawn(selfCommand("status", "--socket", at.path, "--watch", "--interval", "0.1"), {
+  await using child = Bun.spawn(selfCommand("status", "--socket", at.path, "--watch", "--interval", "0.1"), {
     env: environment(),
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -258,7 +258,7 @@ test("--watch ends when nobody reads it any more", async () => {
   using folder = new SocketFolder();
   await using at = await servingAt(folder);
   const line = selfCommand("status", "--socket", at.path, "--watch", "--interval", "0.1");
-  const child = Bun.spawn(["sh", "-c", '"$@" | head -n 1', "sh", ...line], {
+  await using child = Bun.spawn(["sh", "-c", '"$@" | head -n 1', "sh", ...line], {
     env: environment(),
     stderr: "inherit",
   });
@@ -272,7 +272,7 @@ test("--watch on a terminal draws one picture over the other, and restores the s
   const first = renderStatus(at.server.told, { columns: 90, color: true }).trimEnd().split("\n");
   let text = "";
   const decoder = new TextDecoder();
-  const child = Bun.spawn(selfCommand("status", "--socket", at.path, "--watch", "--interval", "0.1"), {
+  await using child = Bun.spawn(selfCommand("status", "--socket", at.path, "--watch", "--interval", "0.1"), {
     env: environment({ TERM: "xterm-256color" }),
     terminal: {
       cols: 90,
@@ -302,7 +302,7 @@ test("NO_COLOR is respected on a terminal", async () => {
   using folder = new SocketFolder();
   await using at = await servingAt(folder);
   let text = "";
-  const child = Bun.spawn(selfCommand("status", "--socket", at.path), {
+  await using child = Bun.spawn(selfCommand("status", "--socket", at.path), {
     env: environment({ TERM: "xterm-256color", NO_COLOR: "1" }),
     terminal: { cols: 80, rows: 24, data: (_, bytes) => void (text += new TextDecoder().decode(bytes)) },
   });

@@ -5,7 +5,6 @@ import { readPidFile, removePidFile, writePidFile } from "../../src/cli/pid-file
 import { isAlive } from "../../src/cli/process.ts";
 import { runUntilStopped } from "../../src/cli/serve.ts";
 import { Signals } from "../../src/cli/signals.ts";
-import { createLog } from "../../src/log/log.ts";
 import { selfCommand } from "../../src/self.ts";
 import { Folder } from "./config-helper.ts";
 
@@ -140,11 +139,7 @@ function notingServer() {
     failed: failed.promise,
   };
   const signals = new Signals();
-  const running = runUntilStopped(
-    server,
-    createLog({ level: "error", format: "pretty", file: null }),
-    signals,
-  );
+  const running = runUntilStopped(server, signals);
   return { asked, signals, running, finish: stopped.resolve, fail: failed.reject };
 }
 

@@ -1,17 +1,35 @@
 import { expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { folderFlaw, makePrivateFolder, socketFolders, socketIdentity } from "../../src/control/place.ts";
+import {
+  folderFlaw,
+  isTrusted,
+  makePrivateFolder,
+  socketFolders,
+  socketIdentity,
+} from "../../src/control/place.ts";
 import { SocketFolder } from "./control-helper.ts";
 
-test("root has one folder; others have their run-time folder, else one in /tmp", () => {
+test("a server has its socket in the service's folder, the user's, or in /tmp; commands look into all", () => {
   expect(socketFolders(0, { XDG_RUNTIME_DIR: "/run/user/0" })).toEqual(["/run/phprun"]);
   expect(socketFolders(1000, { XDG_RUNTIME_DIR: "/run/user/1000" })).toEqual([
     "/run/user/1000/phprun",
     "/tmp/phprun-1000",
+    "/run/phprun",
   ]);
-  expect(socketFolders(1000, {})).toEqual(["/tmp/phprun-1000", "/run/user/1000/phprun"]);
+  expect(socketFolders(1000, {})).toEqual(["/tmp/phprun-1000", "/run/user/1000/phprun", "/run/phprun"]);
   expect(socketFolders(1000, { XDG_RUNTIME_DIR: "relative" })[0]).toBe("/tmp/phprun-1000");
+  expect(socketFolders(33, { RUNTIME_DIRECTORY: "/run/phprun:/run/other" })[0]).toBe("/run/phprun");
+  expect(socketFolders(0, { RUNTIME_DIRECTORY: "/run/site" })).toEqual(["/run/site", "/run/phprun"]);
 });
 
 test("a server is known by its configuration file, else by the folder it serves", () => {
@@ -58,4 +76,26 @@ test.skipIf(process.getuid?.() !== 0)("a folder that another user has made in ou
   mkdirSync(folder, { mode: 0o700 });
   chownSync(folder, 65_534, 65_534);
   expect(() => makePrivateFolder(folder)).toThrow("must belong to user 0, received user 65534");
+  expect([isTrusted(folder), isTrusted(folder, 65_534), isTrusted(folder, 1000)]).toEqual([
+    true,
+    true,
+    false,
+  ]);
 });
+
+const mayWriteToRun = process.getuid?.() === 0;
+
+test.skipIf(!mayWriteToRun)(
+  "below /run a folder that others can read is fine, one they can write to is not",
+  () => {
+    const folder = mkdtempSync("/run/phprun-test-");
+    try {
+      chmodSync(folder, 0o755);
+      expect(folderFlaw(folder)).toBeNull();
+      chmodSync(folder, 0o775);
+      expect(folderFlaw(folder)).toBe("must have mode 0700, received 0775");
+    } finally {
+      rmdirSync(folder);
+    }
+  },
+);

@@ -19,7 +19,7 @@ const wanted: Wanted = { name: "/srv/phprun.yaml", socket: "auto", identity };
 const { log } = new TestLog();
 
 async function opened(folder: string, server = new TestServer(), source?: string | null) {
-  const control = await startControl(place("auto", source), server, log, folder);
+  const control = await startControl(place("auto", source), server, log, [folder]);
   if (control === null) throw new Error("There is no control server");
   return {
     server,
@@ -133,13 +133,21 @@ test("a folder that is not private is not used", async () => {
   using scratch = new SocketFolder();
   chmodSync(scratch.path, 0o755);
   const told = new TestLog();
-  expect(await startControl(place("auto"), new TestServer(), told.log, scratch.path)).toBeNull();
+  expect(await startControl(place("auto"), new TestServer(), told.log, [scratch.path])).toBeNull();
   expect(told.lines.join("")).toContain("must have mode 0700, received 0755");
+});
+
+test("the next folder is used when the first cannot be", async () => {
+  using scratch = new SocketFolder();
+  const folders = [join(scratch.path, "no/such"), join(scratch.path, "run")];
+  const control = await startControl(place("auto"), new TestServer(), log, folders);
+  expect(control?.path).toBe(join(scratch.path, "run", `${identity}.sock`));
+  await control?.stop();
 });
 
 test("no socket is opened when the configuration wants none", async () => {
   using scratch = new SocketFolder();
-  expect(await startControl(place(null), new TestServer(), log, scratch.path)).toBeNull();
+  expect(await startControl(place(null), new TestServer(), log, [scratch.path])).toBeNull();
   expect(readdirSync(scratch.path)).toEqual([]);
 });
 
@@ -191,7 +199,7 @@ test("a server that cannot tell its status says why, here and in its log", async
   const told = new TestLog();
   const server = new TestServer();
   server.fails = new Error("no memory record");
-  const control = await startControl(place("auto"), server, told.log, scratch.path);
+  const control = await startControl(place("auto"), server, told.log, [scratch.path]);
   const asked = askStatus(control?.path ?? "");
   await expect(asked).rejects.toThrow("answered 500: no memory record");
   expect(told.lines.join("")).toContain("no memory record");

@@ -16,7 +16,7 @@ const servers = sockets.map((socket) => {
   return server;
 });
 console.log(
-  JSON.stringify({ sockets, left: Object.keys(process.env).filter((name) => /^LISTEN/.test(name)) }),
+  JSON.stringify({ sockets, left: Object.keys(process.env).filter((name) => name.startsWith("LISTEN")) }),
 );
 
 async function answer(request: Request, server: Bun.Server<undefined>): Promise<Response> {

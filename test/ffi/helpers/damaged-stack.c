@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ROUNDS 100000
+#define ROUNDS 15000
 #define FRAMES 40
 
 zend_executor_globals executor_globals;
@@ -24,6 +24,7 @@ static struct {
     uint64_t strings[4][64];
 } whole, stack;
 
+/* Makes a string; where it will lie when the stack is read. */
 static zend_string *string_at(int number, const char *pattern, size_t length)
 {
     zend_string *string = (zend_string *)whole.strings[number];
@@ -31,26 +32,24 @@ static zend_string *string_at(int number, const char *pattern, size_t length)
     for (size_t i = 0; i < length; i++) {
         string->val[i] = pattern[i % strlen(pattern)];
     }
-    return string;
+    return (zend_string *)stack.strings[number];
 }
 
 static void build(void)
 {
+    zend_string *const names[] = {string_at(0, "name€", 21), string_at(2, "Long\\Class\n", 450)};
+    zend_string *const path = string_at(1, "/folder€", 400);
     for (int i = 0; i < 4; i++) {
         whole.functions[i] = (zend_op_array){
             .type = i == 1 ? ZEND_INTERNAL_FUNCTION : ZEND_USER_FUNCTION,
-            .function_name = i == 3 ? NULL : string_at(0, "name€", 20),
+            .function_name = i == 3 ? NULL : names[i == 2],
             .scope = i == 2 ? &stack.class : NULL,
             .opcodes = stack.code,
             .last = 8,
-            .filename = string_at(1, "/folder€", 400),
+            .filename = path,
         };
-        whole.functions[i].filename = (zend_string *)stack.strings[1];
-        whole.functions[i].function_name = i == 3 ? NULL : (zend_string *)stack.strings[i == 2 ? 2 : 0];
     }
-    string_at(2, "Long\\Class\n", 450);
-    string_at(3, "Class", 5);
-    whole.class.name = (zend_string *)stack.strings[3];
+    whole.class.name = string_at(3, "Class", 5);
     for (int i = 0; i < 3; i++) {
         whole.waiting[i].std.ce = &stack.generators;
         whole.waiting[i].execute_data = &stack.data[i];

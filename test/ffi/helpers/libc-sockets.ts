@@ -68,8 +68,8 @@ export function systemClockUs(): number {
   return Number(time[0]) * 1e6 + Number(time[1]) / 1e3;
 }
 
-function open(family: number, type: number, address: Buffer): number {
-  const fd = must(libc.socket(family, type | SOCK_CLOEXEC, 0), "socket");
+function open(domain: number, type: number, address: Buffer): number {
+  const fd = must(libc.socket(domain, type | SOCK_CLOEXEC, 0), "socket");
   must(libc.bind(fd, address, address.length), "bind");
   return fd;
 }

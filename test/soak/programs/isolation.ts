@@ -7,7 +7,7 @@ import { type Outcome, type Program, Report, type Setup, unavailable } from "../
 
 const FAST_PER_SECOND = 300;
 const HEAVY_CLIENTS = 8;
-const ROUNDS = 5;
+const ROUNDS = 10;
 const GOAL = 1.5;
 const pools = [
   { name: "heavy", worker_count: 3, nice: 10, patterns: ["/spin*"] },
@@ -72,7 +72,7 @@ async function run({ command, seconds }: Setup): Promise<Outcome> {
   return report;
 
   async function measured(histogram: Histogram): Promise<void> {
-    await Bun.sleep(300);
+    await Bun.sleep(Math.min(300, sliceMs));
     into = histogram;
     await Bun.sleep(sliceMs);
     into = undefined;

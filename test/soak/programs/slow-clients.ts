@@ -43,9 +43,9 @@ async function run({ command, seconds, requests: count, say }: Setup): Promise<O
     next: () => ask("hello", "/hello.php"),
   }).closed();
   const report = new Report();
-  const sliceMs = (seconds * 1000) / (phases.length * 2);
+  const sliceMs = (seconds * 1000) / (phases.length * 2 + 1);
   const rate = async (): Promise<number> => {
-    await Bun.sleep(500);
+    await Bun.sleep(Math.min(500, sliceMs));
     load.takeTally();
     const startedMs = performance.now();
     await Bun.sleep(sliceMs);
@@ -56,8 +56,8 @@ async function run({ command, seconds, requests: count, say }: Setup): Promise<O
     }
     return (tally.of("ok") * 1000) / (performance.now() - startedMs);
   };
+  let before = await rate();
   for (const { name, mode, path } of phases) {
-    const before = await rate();
     await using slow = await SlowProcess.start(mode, server.port, count, path);
     const during = await rate();
     const latency = load.tally.ok.describe();
@@ -65,6 +65,7 @@ async function run({ command, seconds, requests: count, say }: Setup): Promise<O
     const told = await slow.stop();
     const after = await rate();
     const usual = (before + after) / 2;
+    before = after;
     report.timing(
       `throughput beside ${count} clients ${name}`,
       `${Math.round(during)} of ${Math.round(usual)} requests a second, ${((100 * during) / usual).toFixed(0)} %`,
