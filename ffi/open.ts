@@ -48,10 +48,10 @@ function inFolder(folder: string, path: string, bytes: Uint8Array): string {
   const target = join(folder, `${basename(path, ".so")}-${hash}.so`);
   try {
     if (statSync(target, { throwIfNoEntry: false })?.size === bytes.length) return target;
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
     // Written beside and renamed, so that two processes starting at once never see half a file.
     const part = `${target}.${process.pid}`;
-    writeFileSync(part, bytes, { mode: 0o700 });
+    writeFileSync(part, bytes, { mode: 0o755 });
     renameSync(part, target);
     closeSync(openSync(target, "r"));
     return target;

@@ -30,6 +30,7 @@ export class Php {
     try {
       this.#symbols = dlopen(openable(phpShimPath), phpSymbols).symbols;
     } catch (cause) {
+      if (cause instanceof PhprunError) throw cause;
       if (readBuild(libphp) === null) {
         throw new PhprunError(
           "LIBRARY",

@@ -145,17 +145,20 @@ export class PoolMemory {
 
   /** Hands a slot to the workers; none is woken before wakeWorker(). False when the ring has no room just now. */
   submit(slot: number): boolean {
+    if (this.#closed) return false;
     const result = this.#symbols.phprun_submit(this.#pool, slot);
     return result === RING_FULL ? false : check(result, `submit slot ${slot}`) === 0;
   }
 
   /** Takes a submitted slot back. False when a worker was quicker. */
   withdraw(slot: number): boolean {
+    if (this.#closed) return false;
     return this.#symbols.phprun_withdraw(this.#pool, slot) === 1;
   }
 
   /** What a worker may hold after a request before it ends to be replaced; 0: no limit. */
   setMemoryLimit(bytes: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_set_memory_limit(this.#pool, bytes);
   }
 
@@ -167,15 +170,18 @@ export class PoolMemory {
 
   /** After one or several submissions: wakes one worker, which wakes the next while work is left. */
   wakeWorker(): void {
+    if (this.#closed) return;
     this.#symbols.phprun_wake_one_worker(this.#pool);
   }
 
   beginDrain(): void {
+    if (this.#closed) return;
     this.#symbols.phprun_begin_drain(this.#pool);
   }
 
   /** The next slot with news, or -1. */
   nextCompleted(): number {
+    if (this.#closed) return -1;
     return this.#symbols.phprun_next_completed(this.#pool);
   }
 
@@ -233,6 +239,7 @@ export class PoolMemory {
   }
 
   deadline(slot: number): void {
+    if (this.#closed) return;
     this.#symbols.phprun_deadline(this.#pool, slot);
   }
 

@@ -6,6 +6,8 @@ import { PhprunError } from "./errors.ts";
 import { Clients } from "./http/client.ts";
 import type { Front } from "./http/front.ts";
 import type { Entrance } from "./http/incoming.ts";
+import type { ActivatedSocket } from "./system/activation.ts";
+import { adoptListener, type Place, placeholder } from "./system/adopt-listener.ts";
 import { claimSocket, removeSocket } from "./unix-socket.ts";
 
 /** A listener and the server Bun runs on it. */
@@ -14,10 +16,13 @@ class OpenListener {
   readonly url: string;
   readonly #app: Elysia;
   readonly #serverAddr: string;
+  /** The socket file of a service manager is not ours to remove. */
+  readonly #isOurs: boolean;
   #entrance: Entrance;
 
-  constructor(listener: Listener, config: Config, front: Front) {
+  constructor(listener: Listener, config: Config, front: Front, socket: ActivatedSocket | null) {
     this.listener = listener;
+    this.#isOurs = socket === null;
     this.#serverAddr = listener.kind === "tcp" ? serverAddress(listener.host) : "";
     this.#entrance = {
       clients: new Clients(config.server.trustedProxies, null),
@@ -32,7 +37,8 @@ class OpenListener {
       .all("/*", ({ request, server }) => handle(request, server as Server<unknown>, this.#entrance), {
         parse: "none",
       }) as unknown as Elysia;
-    listen(this.#app, listener, front);
+    if (socket === null) listen(this.#app, placeOf(listener), listener, front);
+    else this.#adopt(socket, front);
     // With port 0 it is known only now; no request can have come in between.
     this.trust(config.server.trustedProxies);
     this.url = urlOf(listener, this.#app.server);
@@ -41,8 +47,14 @@ class OpenListener {
   /** Whose word is taken for who the client is. */
   trust(proxies: readonly string[]): void {
     const { listener } = this;
-    const port = listener.kind === "tcp" ? (this.#app.server?.port ?? listener.port) : null;
+    const port = listener.kind === "tcp" ? listener.port || (this.#app.server?.port ?? 0) : null;
     this.#entrance = { clients: new Clients(proxies, port), serverAddr: this.#serverAddr };
+  }
+
+  #adopt(socket: ActivatedSocket, front: Front): void {
+    const place = placeholder(socket.address);
+    listen(this.#app, place, this.listener, front);
+    if (this.#app.server !== null) adoptListener(this.#app.server, place, socket);
   }
 
   async stop(now: boolean): Promise<void> {
@@ -50,7 +62,7 @@ class OpenListener {
   }
 
   remove(): void {
-    if (this.listener.kind === "unix") removeSocket(this.listener.path);
+    if (this.#isOurs && this.listener.kind === "unix") removeSocket(this.listener.path);
   }
 }
 
@@ -58,10 +70,13 @@ class OpenListener {
 export class Listeners {
   readonly #open: OpenListener[] = [];
 
-  async open(config: Config, front: Front): Promise<void> {
+  /** `sockets`: open already, by the service manager; then those of the configuration are left alone. */
+  async open(config: Config, front: Front, sockets: readonly ActivatedSocket[]): Promise<void> {
+    for (const socket of sockets) this.#open.push(new OpenListener(socket.address, config, front, socket));
+    if (sockets.length > 0) return;
     for (const listener of config.server.listeners) {
       if (listener.kind === "unix") await claimSocket(listener.path);
-      this.#open.push(new OpenListener(listener, config, front));
+      this.#open.push(new OpenListener(listener, config, front, null));
     }
   }
 
@@ -87,9 +102,11 @@ export class Listeners {
   }
 }
 
-function listen(app: Elysia, listener: Listener, front: Front): void {
-  const where =
-    listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
+function placeOf(listener: Listener): Place {
+  return listener.kind === "tcp" ? { hostname: listener.host, port: listener.port } : { unix: listener.path };
+}
+
+function listen(app: Elysia, where: Place, listener: Listener, front: Front): void {
   try {
     app.listen({
       ...where,
@@ -125,7 +142,7 @@ function listenReason(cause: unknown): string {
 function urlOf(listener: Listener, server: Server<unknown> | null): string {
   if (listener.kind === "unix") return `unix:${listener.path}`;
   const host = listener.host === "0.0.0.0" || listener.host === "::" ? "localhost" : listener.host;
-  return `http://${host.includes(":") ? `[${host}]` : host}:${server?.port ?? listener.port}`;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${listener.port || server?.port}`;
 }
 
 /** SERVER_ADDR. Bun does not tell the local address of a connection, so a wildcard becomes the first one there is. */

@@ -22,6 +22,12 @@ export function poolSetup(config: Config, pool: PoolConfig): PoolSetup {
   };
 }
 
+/** Hears of every reload, whoever asked for it. */
+export interface ReloadListener {
+  begins(): void;
+  ended(): void;
+}
+
 export interface ReloaderParts {
   readonly front: Front;
   readonly listeners: Listeners;
@@ -45,6 +51,7 @@ export class Reloader {
   #running: Promise<ReloadOutcome> | undefined;
   #next: Promise<ReloadOutcome> | undefined;
   #stopped = false;
+  listener: ReloadListener | undefined;
   done = 0;
   refused = 0;
   last: { at: string; ok: boolean; reason: string | null } | null = null;
@@ -83,8 +90,10 @@ export class Reloader {
   async #run(by: string): Promise<ReloadOutcome> {
     const { log } = this.#parts;
     log.info("reloading", { by });
+    this.listener?.begins();
     const outcome = await this.#try();
     this.#running = undefined;
+    this.listener?.ended();
     this.last = { at: new Date().toISOString(), ok: outcome.ok, reason: outcome.ok ? null : outcome.reason };
     if (outcome.ok) {
       this.done++;

@@ -17,7 +17,8 @@ import { Monitor } from "./monitor/monitor.ts";
 import { watched } from "./pool-watch.ts";
 import type { PoolSetup } from "./pool/generation.ts";
 import { Pool } from "./pool/pool.ts";
-import { poolSetup, Reloader } from "./reload.ts";
+import { poolSetup, Reloader, type ReloadListener } from "./reload.ts";
+import type { ActivatedSocket } from "./system/activation.ts";
 import { serverStatus } from "./server-status.ts";
 
 export interface RunningServer {
@@ -25,6 +26,7 @@ export interface RunningServer {
   /** What to tell the user at start. */
   readonly banner: string;
   reload(by: string): Promise<ReloadOutcome>;
+  onReload(listener: ReloadListener): void;
   /** Stops accepting, finishes what runs (bounded by server.stop_timeout_ms), ends every process. */
   stop(): Promise<void>;
   /** Ends everything now. */
@@ -39,6 +41,8 @@ export interface ServerOptions {
   readonly log: Log;
   /** Reads the configuration anew, for a reload; throws with everything that is wrong with it. */
   readonly readConfig: () => Config;
+  /** Open listeners of the service manager, to be served in place of those of the configuration. */
+  readonly sockets: readonly ActivatedSocket[];
   /** Somebody has asked for a stop by the control socket. */
   readonly onStop: () => void;
 }
@@ -119,7 +123,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       log.warn(message, { source: "php start" });
     }
     admin = await startAdmin(config.admin, controlled, log);
-    await listeners.open(config, front);
+    await listeners.open(config, front, options.sockets);
     control = await startControl(options.config, controlled, log);
     monitor.start();
   } catch (error) {
@@ -156,6 +160,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       asRoot: process.getuid?.() === 0,
     }),
     reload: (by) => reloader.reload(by),
+    onReload: (listener) => {
+      reloader.listener = listener;
+    },
     stop: () => (closing ??= close(false)),
     stopNow: () => close(true),
     reopenLogs: () => {

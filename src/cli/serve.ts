@@ -3,7 +3,10 @@ import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { PhprunError } from "../errors.ts";
 import { createLog, type Log } from "../log/log.ts";
-import type { RunningServer } from "../server.ts";
+import type { RunningServer, ServerOptions } from "../server.ts";
+import { activatedSockets } from "../system/activation.ts";
+import { Notifier, takeNotifySettings } from "../system/notify.ts";
+import { reapOrphans } from "../system/orphans.ts";
 import { configArg, textFlag } from "./args.ts";
 import { print } from "./output.ts";
 import { removePidFile, writePidFile } from "./pid-file.ts";
@@ -74,16 +77,24 @@ async function serveUntilStopped(readConfig: () => Config, watching: boolean): P
   const { pidFile } = config.server;
   // The signals are ours from here on, so that one that comes during start-up is not lost.
   signals.listen();
+  const notifier = new Notifier(takeNotifySettings(), { onError: ({ message }) => log.warn(message) });
+  const sockets = activatedSockets();
+  const stopReaping = reapOrphans();
   if (pidFile !== null) writePidFile(pidFile);
   const started = Promise.withResolvers<RunningServer | null>();
   let watch: FileWatch | null = null;
   try {
     // Before the start: what changes meanwhile counts too.
     if (watching) watch = reloadOnChange(config, log, started.promise);
-    const server = await start(config, log, signals, readConfig);
+    const server = await start(
+      { config, log, readConfig, sockets, onStop: () => signals.count("stop") },
+      signals,
+    );
     started.resolve(server);
-    if (server !== null) await runUntilStopped(server, signals, watching);
+    if (server !== null) await runUntilStopped(server, signals, notifier, watching);
   } finally {
+    notifier.close();
+    stopReaping();
     started.resolve(null);
     watch?.close();
     if (pidFile !== null) removePidFile(pidFile);
@@ -92,24 +103,17 @@ async function serveUntilStopped(readConfig: () => Config, watching: boolean): P
 }
 
 /** The started server; null when it was told to stop and did not get ready in time. */
-async function start(
-  config: Config,
-  log: Log,
-  signals: Signals,
-  readConfig: () => Config,
-): Promise<RunningServer | null> {
+async function start(options: ServerOptions, signals: Signals): Promise<RunningServer | null> {
   const { startServer } = await import("../server.ts");
   const impatient = Promise.race([
     signals.stopAsked(1).then(() => Bun.sleep(START_GRACE_MS)),
     signals.stopAsked(2),
   ]);
-  const started = startServer({ config, log, readConfig, onStop: () => signals.count("stop") }).catch(
-    (error: unknown) => {
-      // A service manager's signal ends a host that is still starting as well: that is no failure of the start.
-      if (signals.stopping) return null;
-      throw error;
-    },
-  );
+  const started = startServer(options).catch((error: unknown) => {
+    // A service manager's signal ends a host that is still starting as well: that is no failure of the start.
+    if (signals.stopping) return null;
+    throw error;
+  });
   return Promise.race([started, impatient.then(() => null)]);
 }
 
@@ -126,11 +130,15 @@ function reloadOnChange(config: Config, log: Log, started: Promise<RunningServer
 export async function runUntilStopped(
   server: RunningServer,
   signals: Signals,
+  notifier: Notifier,
   watching = false,
 ): Promise<void> {
   // It may also fail while nobody waits for it: during the stop, say.
   server.failed.catch(() => {});
   print(`${server.banner}\n`);
+  const serving = `Serving ${server.urls.join(", ")}`;
+  server.onReload({ begins: () => notifier.reloading(), ended: () => notifier.ready(serving) });
+  notifier.ready(serving);
   // Somebody who is changing files may well mend what has failed: a reload then brings it back.
   const failed = watching ? new Promise<never>(() => {}) : server.failed;
   try {
@@ -144,5 +152,6 @@ export async function runUntilStopped(
     await server.stopNow();
     throw error;
   }
+  notifier.stopping();
   await Promise.race([server.stop(), signals.stopAsked(2).then(() => server.stopNow())]);
 }

@@ -17,6 +17,8 @@ export class Signals {
     // As php-fpm and nginx: a gentle stop.
     process.on("SIGQUIT", stop);
     process.on("SIGHUP", () => this.count("reload"));
+    // php-fpm's.
+    process.on("SIGUSR2", () => this.count("reload"));
     process.on("SIGUSR1", () => this.count("reopen"));
   }
 

@@ -4,6 +4,7 @@ import { PhprunError } from "../errors.ts";
 import { isBuiltFor, type ShimBuild } from "../php/libphp-info.ts";
 import { libphpCandidates } from "../php/locate.ts";
 import { readBuild, readShimBuild } from "../php/read-build.ts";
+import { userEnvironment } from "../system/user-environment.ts";
 import { VERSION } from "../version.ts";
 import type { HostOptions } from "./messages.ts";
 
@@ -33,7 +34,13 @@ export function hostEnvironment(config: Config, pool: PoolConfig): Record<string
         KEPT.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
       )
     : process.env;
-  return { ...ours, SERVER_SOFTWARE: `phprun/${VERSION}`, ...config.php.env, ...pool.env };
+  return {
+    ...ours,
+    SERVER_SOFTWARE: `phprun/${VERSION}`,
+    ...userEnvironment(pool.runAs),
+    ...config.php.env,
+    ...pool.env,
+  };
 }
 
 /**

@@ -66,11 +66,15 @@ export class HostProcess {
       data: (_socket, bytes) => host.#receive(bytes),
       drain: () => host.#flush(),
     });
-    void forEachLine(process.stderr, handlers.line);
-    void forEachLine(process.stdout, handlers.line);
+    const outputs = [process.stderr.getReader(), process.stdout.getReader()];
+    for (const output of outputs) void forEachLine(output, handlers.line);
     void process.exited.then(() => {
       host.#control?.end();
       handlers.gone(process.exitCode, process.signalCode);
+      // What a script left running may hold the other ends for as long as it lives.
+      setTimeout(() => {
+        for (const output of outputs) void output.cancel();
+      }, LAST_LINES_MS).unref();
     });
     return host;
   }
@@ -111,14 +115,17 @@ export class HostProcess {
 
 const LONGEST_LINE = 16 * 1024;
 
+/** How long the lines a host has printed may take to arrive when it has ended. */
+const LAST_LINES_MS = 200;
+
 async function forEachLine(
-  stream: ReadableStream<Uint8Array>,
+  output: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> },
   handle: (line: string) => void,
 ): Promise<void> {
   const decoder = new TextDecoder();
   let rest = "";
-  for await (const bytes of stream) {
-    const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
+  for (let part = await output.read(); !part.done; part = await output.read()) {
+    const lines = (rest + decoder.decode(part.value, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line !== "") handle(line);
     if (rest.length > LONGEST_LINE) {

@@ -298,7 +298,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 }
 
 // Needs reapOrphans() in src/cli/serve.ts.
-test.skip("as process 1, the server takes note of the ends of what scripts left running", async () => {
+test("as process 1, the server takes note of the ends of what scripts left running", async () => {
   await using server = new Container({
     ...files,
     "brief.php":
@@ -319,7 +319,7 @@ test.skip("as process 1, the server takes note of the ends of what scripts left 
 
 // Needs the reload by SIGHUP.
 for (const script of Object.keys({ ...starters, ...forkers })) {
-  test.skip(`${script}: what it left running does not hold up a reload, nor the old generation's end`, async () => {
+  test(`${script}: what it left running does not hold up a reload, nor the old generation's end`, async () => {
     using started = new Started();
     await using server = await start({ files, config: onePool({ worker_count: 1 }) });
     const [worker = 0] = await workerPids(server, 1);

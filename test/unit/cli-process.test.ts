@@ -1,3 +1,4 @@
+import { Notifier } from "../../src/system/notify.ts";
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -129,6 +130,7 @@ function notingServer() {
   const server = {
     urls: [],
     banner: "banner",
+    onReload: () => undefined,
     reload: async (by: string) => {
       asked.push(`reload by ${by}`);
       return { ok: false as const, reason: "no" };
@@ -139,7 +141,7 @@ function notingServer() {
     failed: failed.promise,
   };
   const signals = new Signals();
-  const running = runUntilStopped(server, signals);
+  const running = runUntilStopped(server, signals, new Notifier({ address: null, watchdogMs: 0 }));
   return { asked, signals, running, finish: stopped.resolve, fail: failed.reject };
 }
 
