@@ -34,7 +34,7 @@ export interface ReloaderParts {
   readonly log: Log;
   readonly access: AccessLog;
   /** Reads the configuration anew; throws with everything that is wrong with it. */
-  readonly readConfig: () => Config;
+  readonly readConfig: () => Promise<Config>;
   readonly makePool: (config: Config, setup: PoolSetup) => Pool;
 }
 
@@ -51,6 +51,8 @@ export class Reloader {
   #running: Promise<ReloadOutcome> | undefined;
   #next: Promise<ReloadOutcome> | undefined;
   #stopped = false;
+  /** What a reload that runs has begun to prepare. */
+  #preparing: readonly Pool[] = [];
   listener: ReloadListener | undefined;
   done = 0;
   refused = 0;
@@ -72,6 +74,7 @@ export class Reloader {
   /** No further reload; one that runs is let go of. */
   stop(): void {
     this.#stopped = true;
+    for (const pool of this.#preparing) void this.#discard(pool);
   }
 
   /**
@@ -79,12 +82,13 @@ export class Reloader {
    * comes after it: what changed meanwhile would be missed otherwise. Those that wait share one.
    */
   reload(by: string): Promise<ReloadOutcome> {
+    // Between two that follow each other none runs: whoever asks then must not start a third beside them.
+    if (this.#next !== undefined) return this.#next;
     if (this.#running === undefined) return (this.#running = this.#run(by));
-    this.#next ??= this.#running.then(() => {
+    return (this.#next = this.#running.then(() => {
       this.#next = undefined;
       return (this.#running = this.#run(by));
-    });
-    return this.#next;
+    }));
   }
 
   async #run(by: string): Promise<ReloadOutcome> {
@@ -107,20 +111,32 @@ export class Reloader {
 
   async #try(): Promise<ReloadOutcome> {
     const prepared: Pool[] = [];
+    this.#preparing = prepared;
     try {
-      const config = withRealDocroot(this.#parts.readConfig());
-      const pools = config.pools.map((pool) => this.#poolFor(config, pool));
-      for (const { pool } of pools) prepared.push(pool);
+      const config = withRealDocroot(await this.#parts.readConfig());
+      const pools: { pool: Pool; setup: PoolSetup }[] = [];
+      for (const settings of config.pools) {
+        // Requests come first: each of these steps takes milliseconds.
+        await Bun.sleep(1);
+        const next = this.#poolFor(config, settings);
+        pools.push(next);
+        prepared.push(next.pool);
+      }
+      const known = this.#serving.pools.flatMap(({ report }) => report?.startupErrors ?? []);
       // One after the other: a reload is to be felt as little as possible.
       for (const { pool, setup } of pools) {
         if (this.#stopped) throw new PhprunError("STOPPING", "the server is stopping");
-        await pool.prepare(setup);
+        await pool.prepare(setup, known);
       }
       if (this.#stopped) throw new PhprunError("STOPPING", "the server is stopping");
+      for (const pool of prepared) pool.check();
       return { ok: true, notes: this.#commit(config, prepared) };
     } catch (error) {
       await Promise.all(prepared.map((pool) => this.#discard(pool)));
+      if (this.#stopped) return { ok: false, reason: "the server is stopping" };
       return { ok: false, reason: error instanceof Error ? error.message : String(error) };
+    } finally {
+      this.#preparing = [];
     }
   }
 
@@ -139,10 +155,11 @@ export class Reloader {
 
   #commit(config: Config, pools: readonly Pool[]): string[] {
     const { front, listeners, log, access } = this.#parts;
+    const application = buildApplication(config, pools, log, access);
     const before = this.#serving;
     this.#serving = { config, pools };
     for (const pool of pools) pool.commit(config.reload.drainTimeoutMs);
-    front.use(buildApplication(config, pools, log, access));
+    front.use(application);
     listeners.trust(config.server.trustedProxies);
     for (const pool of before.pools) {
       if (!pools.includes(pool)) void endGently(pool, config.reload.drainTimeoutMs);

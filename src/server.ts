@@ -40,7 +40,7 @@ export interface ServerOptions {
   readonly config: Config;
   readonly log: Log;
   /** Reads the configuration anew, for a reload; throws with everything that is wrong with it. */
-  readonly readConfig: () => Config;
+  readonly readConfig: () => Promise<Config>;
   /** Open listeners of the service manager, to be served in place of those of the configuration. */
   readonly sockets: readonly ActivatedSocket[];
   /** Somebody has asked for a stop by the control socket. */

@@ -1,6 +1,6 @@
 import { defineCommand } from "citty";
 import type { Config } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
+import { loadConfig, loadConfigGently } from "../config/load.ts";
 import { PhprunError } from "../errors.ts";
 import { createLog, type Log } from "../log/log.ts";
 import type { RunningServer, ServerOptions } from "../server.ts";
@@ -60,7 +60,8 @@ export const serve = defineCommand({
     };
     const cwd = process.cwd();
     const env = { ...process.env };
-    await serveUntilStopped(() => loadConfig({ flags, env, cwd }), args.watch === true);
+    const readConfig = () => loadConfigGently({ flags, env, cwd });
+    await serveUntilStopped(loadConfig({ flags, env, cwd }), readConfig, args.watch === true);
   },
 });
 
@@ -70,8 +71,11 @@ const notYet = (flag: string, reason: string) =>
 /** How long a start that was told to stop may go on before it is left behind. */
 const START_GRACE_MS = 5_000;
 
-async function serveUntilStopped(readConfig: () => Config, watching: boolean): Promise<void> {
-  const config = readConfig();
+async function serveUntilStopped(
+  config: Config,
+  readConfig: () => Promise<Config>,
+  watching: boolean,
+): Promise<void> {
   const signals = new Signals();
   const log = createLog(config.logging);
   const { pidFile } = config.server;

@@ -22,18 +22,44 @@ export interface LoadOptions {
  * Settle the configuration: defaults, under the file, under the environment, under the flags.
  * Throws one CONFIG_INVALID that lists everything that is wrong with it.
  */
-export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() }: LoadOptions = {}): Config {
+export function loadConfig(options: LoadOptions = {}): Config {
+  const steps = load(options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** The same with pauses: each step takes milliseconds, which the requests of a running server would feel. */
+export async function loadConfigGently(options: LoadOptions): Promise<Config> {
+  const steps = load(options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    await Bun.sleep(1);
+  }
+}
+
+/** Yields between its steps. */
+function* load({
+  flags = {},
+  env = process.env,
+  cwd = process.cwd(),
+}: LoadOptions): Generator<void, Config, void> {
   const path = findConfigFile(flags.config, env["PHPRUN_CONFIG"], cwd);
   const layers = new Layers(path === null ? null : readConfigFile(path, cwd), cwd);
+  yield;
   const pools = poolsOf(layers);
   const environment = readEnvironment(env, pools);
   layers.assign(environment.assignments, RANK.environment);
   const typed = readFlags(flags, poolsOf(layers));
   layers.assign(typed.assignments, RANK.flag);
-
+  yield;
   const { tree, problems, healed } = validate(layers);
+  yield;
   const { listeners, problems: listenProblems } = settleListeners(tree, layers);
   const config = settle(tree, listeners, path, cwd);
+  yield;
   const all = [
     ...problems,
     ...environment.problems,

@@ -85,6 +85,8 @@ export class Dispatcher {
       this.#counters.retried++;
       job.returned();
       this.#queue.putBack([running]);
+      // The room in its generation is ours only if that is the current one; it is not while it drains.
+      this.fill();
       return;
     }
     if (why.kind === "killed-by-deadline") this.#counters.timedOut++;

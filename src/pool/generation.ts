@@ -24,6 +24,10 @@ import { describeExit, EXIT_CALLED, Workers } from "./workers.ts";
 const HOST_START_MS = 30_000;
 /** A host that has been told to end, and has not, is killed after this time. */
 const HOST_END_MS = 2000;
+/** A generation that has answered its probe takes over after this time, whether all its workers are there or not. */
+const COMPLETE_MS = 2000;
+/** Old workers end one by one: the end of a process costs milliseconds, which the new ones have better use for. */
+const LEAVE_ONE_BY_ONE_MS = 20;
 /** A live worker is between a ring entry and its claim for less than this, or is found to be late and loses it. */
 const ORPHAN_MS = 100;
 
@@ -61,6 +65,8 @@ export class Generation {
   report: PhpReport | undefined;
   /** Has a worker of it finished a request? */
   answered = false;
+  /** How its host ended by itself; null while it has not. */
+  endedWith: string | null = null;
 
   /** The worker that answered our probe. */
   #probedPid = 0;
@@ -119,6 +125,7 @@ export class Generation {
     const complaints: string[] = [];
     this.#complaints = complaints;
     try {
+      if (this.#ending) throw startError("it is not wanted any more");
       const descriptors = await this.#connect();
       try {
         this.#host = await HostProcess.start(this.setup.host, this.setup.env, descriptors, {
@@ -134,6 +141,7 @@ export class Generation {
             else reject(new PhprunError(event.result.code, event.result.message));
           },
         });
+        if (this.#ending) throw startError("it is not wanted any more");
       } finally {
         closeSync(descriptors.wake);
         closeSync(descriptors.log);
@@ -164,6 +172,7 @@ export class Generation {
       // It waits for the first worker.
       const queuedAtMs = performance.now();
       const started = setInterval(() => {
+        if (this.#ending) return job.giveUp(this.#whyNoAnswer());
         if (!this.slots.hasRoom || !this.slots.submit({ job, queuedAtMs })) return;
         clearInterval(started);
       }, 1);
@@ -178,6 +187,15 @@ export class Generation {
       throw withComplaints(error, complaints);
     } finally {
       this.#complaints = null;
+    }
+  }
+
+  /** Resolves when every worker that is wanted is there, so that it can do at once what the one before it did. */
+  async complete(): Promise<void> {
+    const deadlineMs = performance.now() + COMPLETE_MS;
+    while (this.workers.running < this.workers.wanted && performance.now() < deadlineMs) {
+      if (this.#ending) return;
+      await Bun.sleep(1);
     }
   }
 
@@ -205,16 +223,12 @@ export class Generation {
   async drain(timeoutMs: number): Promise<void> {
     this.role = "draining";
     this.workers.wanted = 0;
-    for (const { number, state } of this.workers.all) {
-      if (state !== "running") continue;
-      this.workers.retire(number, "idle");
-      this.#memory.retire(number);
-    }
     let timer: Timer | undefined;
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(true), timeoutMs);
     });
-    const cut = await Promise.race([this.slots.empty().then(() => false), late]);
+    const rested = this.#dismiss().then(() => this.slots.empty());
+    const cut = await Promise.race([rested.then(() => false), late]);
     clearTimeout(timer);
     if (cut) {
       this.#log.warn(`requests of the old generation did not end within ${timeoutMs} ms and are cut off`, {
@@ -223,6 +237,15 @@ export class Generation {
       });
     }
     await this.end();
+  }
+
+  async #dismiss(): Promise<void> {
+    for (const { number } of this.workers.all) {
+      if (this.#ending) return;
+      if (!this.workers.retire(number, "idle")) continue;
+      this.#memory.retire(number);
+      await Bun.sleep(LEAVE_ONE_BY_ONE_MS);
+    }
   }
 
   /** Ends the host and its workers at once. What they had is lost. */
@@ -406,6 +429,7 @@ export class Generation {
     // Before it was ready, who started it hears of it.
     if (!wasReady || this.#ending) return;
     this.#ending = true;
+    this.endedWith = how;
     this.#log.error(`host ended with ${how}`, { gen: this.number });
     // Its workers die with it. One that has changed its user may not have been told to.
     for (const { pid } of this.workers.all) if (pid !== 0) killOrphan(pid);
@@ -483,6 +507,8 @@ export class Generation {
 
   #whyNoAnswer(): string {
     const { failedStarts } = this.workers;
+    if (this.endedWith !== null) return `its host ended with ${this.endedWith}`;
+    if (this.#ending) return "it is not wanted any more";
     if (failedStarts > 0) return `its workers end right after their start, ${failedStarts} times in a row`;
     return `no answer within ${this.setup.probe.timeoutMs} ms`;
   }

@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import type { Config, PoolConfig } from "../config/config.ts";
 import { isWritable } from "../config/writable.ts";
 import { PhprunError } from "../errors.ts";
@@ -54,8 +55,29 @@ function writableFolders(spoolDir: string): Record<string, string> {
   };
 }
 
-/** With several, the first that our shim was built for; if there is none such, the host says what is wrong with it. */
+interface Choice {
+  readonly configured: string;
+  readonly path: string;
+  readonly ino: number;
+  readonly mtimeMs: number;
+}
+
+let lastChoice: Choice | undefined;
+
+/** The search takes milliseconds, which requests would feel at each reload: while the file is the same, so is the choice. */
 function chooseLibphp(configured: string): string {
+  if (lastChoice?.configured === configured) {
+    const stats = statSync(lastChoice.path, { throwIfNoEntry: false });
+    if (stats?.ino === lastChoice.ino && stats.mtimeMs === lastChoice.mtimeMs) return lastChoice.path;
+  }
+  const path = searchLibphp(configured);
+  const stats = statSync(path, { throwIfNoEntry: false });
+  lastChoice = stats === undefined ? undefined : { configured, path, ino: stats.ino, mtimeMs: stats.mtimeMs };
+  return path;
+}
+
+/** With several, the first that our shim was built for; if there is none such, the host says what is wrong with it. */
+function searchLibphp(configured: string): string {
   const candidates = libphpCandidates(configured);
   const shim = candidates.length > 1 ? readShimBuild() : null;
   const [first] = candidates;

@@ -116,9 +116,14 @@ export class Pool {
   // ---- reload --------------------------------------------------------------------------------------
 
   /** Brings up the next generation and has it answer. Throws with the reason when it is not fit to serve. */
-  async prepare(setup: PoolSetup): Promise<void> {
+  async prepare(setup: PoolSetup, known: readonly string[]): Promise<void> {
     this.#look();
-    await this.#supervisor.prepare(setup);
+    await this.#supervisor.prepare(setup, known);
+  }
+
+  /** Throws when what was prepared has ended since. */
+  check(): void {
+    this.#supervisor.check();
   }
 
   /** What was prepared takes over. */

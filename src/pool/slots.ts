@@ -119,7 +119,8 @@ export class Slots {
       const news = this.memory.news(slot);
       const ended = news.phase === Phase.ended;
       if (news.outcome & Outcome.timedOut && running.stage === "running") running.stage = "asked-to-end";
-      if (running.job.news(news) && ended) this.release(slot);
+      // A job that reads to the end while it hears of it has released the slot itself: it is another job's by now.
+      if (running.job.news(news) && ended && this.#running[slot] === running) this.release(slot);
     }
   }
 

@@ -38,12 +38,16 @@ export class Supervisor {
   #current: Generation | null = null;
   #candidate: Generation | null = null;
   readonly #draining = new Map<Generation, Promise<void>>();
+  /** What PHP complained of when the generation started that serves, or served last. */
+  #known: readonly string[] = [];
   #number = 0;
   #crashes: CrashBurst;
   #rolling = false;
   #hostFailures = 0;
   #hostTimer: Timer | undefined;
   #stopping = false;
+  /** Settles when the candidate that was of no use any more has ended. */
+  #abandoned: Promise<void> | undefined;
   #ended = false;
   /** Why the pool has been given up. */
   #failure: string | null = null;
@@ -58,7 +62,10 @@ export class Supervisor {
       served: (running) => {
         if (!running.job.isProbe) options.onServed();
       },
-      lost: (running, why) => options.dispatcher.lost(running, why),
+      lost: (running, why) => {
+        if (running.job.isProbe) running.job.lost(why);
+        else options.dispatcher.lost(running, why);
+      },
       freed: (generation) => {
         if (generation === this.#current) options.dispatcher.fill();
       },
@@ -103,24 +110,40 @@ export class Supervisor {
 
   /**
    * Starts the next generation from another setup and has it answer its probe. Throws with the reason when it is
-   * not fit to serve; nothing has changed then. Else `commit` or `abandon` must follow.
+   * not fit to serve; nothing has changed then. Else `commit` or `abandon` must follow. What PHP complains of when
+   * it starts is such a reason, unless other pools (`known`) or this one serve with it already.
    */
-  async prepare(setup: PoolSetup): Promise<void> {
-    await this.abandon();
+  async prepare(setup: PoolSetup, known: readonly string[] = []): Promise<Generation> {
+    const before = this.abandon();
     const generation = this.#next(setup);
+    // At once: whoever prepares another meanwhile has to see that this one is there.
     this.#candidate = generation;
     try {
+      await before;
       const report = await generation.start();
-      const known = new Set(this.#current?.report?.startupErrors);
-      const fresh = report.startupErrors.filter((message) => !known.has(message));
-      if (this.#current !== null && fresh.length > 0) {
+      const borne = new Set([...known, ...this.#known]);
+      const fresh = report.startupErrors.filter((message) => !borne.has(message));
+      if (fresh.length > 0) {
         throw new PhprunError("PHP_START", `PHP complains when it starts:\n  ${fresh.join("\n  ")}`);
       }
       await generation.probe();
+      await generation.complete();
+      return generation;
     } catch (error) {
       if (this.#candidate === generation) this.#candidate = null;
       await generation.end();
       throw error;
+    }
+  }
+
+  /** Throws when what was prepared has ended since: other pools may have taken long. */
+  check(): void {
+    const how = this.#candidate === null ? "nobody's wish" : this.#candidate.endedWith;
+    if (how !== null) {
+      throw new PhprunError(
+        "HOST_START",
+        `Cannot use the new generation of pool ${this.#setup.config.name}: its host ended with ${how}`,
+      );
     }
   }
 
@@ -156,7 +179,9 @@ export class Supervisor {
     this.#options.counters.restarts.emergency++;
     this.#log.warn(`replacing the whole generation: ${why}`, { gen: this.#current.number });
     this.prepare(this.#setup)
-      .then(() => this.commit())
+      .then((generation) => {
+        if (generation === this.#candidate) this.commit();
+      })
       .catch((error: unknown) => {
         this.#log.error(`the generation was not replaced: ${error instanceof Error ? error.message : error}`);
       })
@@ -168,6 +193,7 @@ export class Supervisor {
   /** The server is stopping: what runs may finish, and is still looked after. */
   stopping(): void {
     this.#stopping = true;
+    this.#abandoned ??= this.abandon();
   }
 
   sweep(nowMs: number, stepMs: number): void {
@@ -183,10 +209,10 @@ export class Supervisor {
 
   /** Ends every host and its workers at once. */
   async end(): Promise<void> {
-    this.#stopping = true;
+    this.stopping();
     this.#ended = true;
     clearTimeout(this.#hostTimer);
-    await Promise.all(this.generations.map((generation) => generation.end()));
+    await Promise.all([this.#abandoned, ...this.generations.map((generation) => generation.end())]);
   }
 
   #next(setup: PoolSetup): Generation {
@@ -196,6 +222,7 @@ export class Supervisor {
   #become(generation: Generation): void {
     generation.role = "current";
     this.#current = generation;
+    this.#known = generation.report?.startupErrors ?? [];
     this.#options.dispatcher.use(generation.slots);
   }
 
@@ -213,7 +240,8 @@ export class Supervisor {
   }
 
   #workerEnded(generation: Generation, why: RestartReason, exit: Exit): void {
-    if (generation.role === "draining") return;
+    // One that comes or goes is not what the pool serves with.
+    if (generation.role !== "current") return;
     this.#options.counters.restarts[why]++;
     if (generation === this.#current && this.#crashes.note(exit, performance.now())) {
       const { threshold, intervalMs } = this.#setup.config.emergencyRestart;

@@ -6,7 +6,7 @@ export interface Setup {
   readonly command: readonly string[];
   /** How long the program is to load the server, about. */
   readonly seconds: number;
-  /** For programs that count. */
+  /** For programs that count: requests, or what `counted` of the program says. */
   readonly requests: number;
   readonly random: Random;
   readonly say: (line: string) => void;
@@ -34,6 +34,8 @@ export interface Outcome {
 export interface Program {
   readonly name: string;
   readonly about: string;
+  /** What `requests` counts. @default {"requests"} */
+  readonly counted?: string;
   readonly defaults: { readonly seconds: number; readonly requests: number };
   readonly run: (setup: Setup) => Promise<Outcome>;
 }

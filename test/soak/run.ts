@@ -13,16 +13,17 @@ const usage = `Long runs against a server that is treated badly; each prints its
 
   bun test/soak/run.ts [all | PROGRAM…] [--seconds N] [--requests N] [--binary FILE] [--seed N]
 
-${programs.map(({ name, about, defaults }) => `  ${name.padEnd(14)} ${about} (${size(defaults)})`).join("\n")}
+${programs.map((program) => `  ${program.name.padEnd(14)} ${program.about} (${size(program)})`).join("\n")}
 
   --seconds N    how long each program runs, about
-  --requests N   for programs that count requests
+  --requests N   for programs that count: requests, reloads or clients
   --binary FILE  the executable; default ./phprun
   --seed N       repeats the random choices of an earlier run
 `;
 
-function size({ seconds, requests }: Program["defaults"]): string {
-  return requests > 0 ? `${requests.toLocaleString("en")} requests` : `${seconds} s`;
+function size({ defaults: { seconds, requests }, counted = "requests" }: Program): string {
+  const count = requests > 0 ? `${requests.toLocaleString("en")} ${counted}` : "";
+  return [seconds > 0 ? `${seconds} s` : "", count].filter((text) => text !== "").join(", ");
 }
 
 const { values, positionals } = parseArgs({

@@ -9,7 +9,10 @@ export class LargeSite implements Disposable {
   readonly path = realpathSync(mkdtempSync(join(tmpdir(), "phprun-soak-")));
   readonly files = new Map<string, Buffer>();
 
+  readonly #onExit = (): void => this[Symbol.dispose]();
+
   constructor() {
+    process.on("exit", this.#onExit);
     cpSync(join(import.meta.dir, "docroot"), this.path, { recursive: true });
     this.#write("large.bin", LARGE_BYTES);
     this.#write("medium.bin", 300_000);
@@ -17,6 +20,7 @@ export class LargeSite implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    process.off("exit", this.#onExit);
     rmSync(this.path, { recursive: true, force: true });
   }
 

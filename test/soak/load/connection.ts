@@ -15,8 +15,6 @@ type Settle = (result: Result) => void;
  * closed; a request is sent once, whatever happens to it. `Bun.connect` because fetch() tries again in silence.
  */
 export class LoadConnection {
-  /** Closed by the server while nothing was asked of it: allowed, and no failure. */
-  closedIdle = 0;
   /** Hears of bytes that come while nothing has been asked. */
   onStray: ((bytes: Buffer) => void) | undefined;
   readonly #place: Place;
@@ -131,10 +129,8 @@ export class LoadConnection {
     if (socket !== this.#socket) return;
     this.#socket = undefined;
     const current = this.#current;
-    if (current === undefined) {
-      this.closedIdle++;
-      return;
-    }
+    // While nothing is asked of it the server may close it.
+    if (current === undefined) return;
     current.answer.end();
     if (current.answer.whole) return this.#judge(current.answer, current.ask);
     if (!current.answer.begun) return this.#settle("cut before the head", why);

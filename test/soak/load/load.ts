@@ -8,8 +8,6 @@ export interface LoadOptions {
   readonly next: () => Ask;
   /** How long an answer may take. @default {15_000} */
   readonly hangMs?: number;
-  /** A closed loop's pause after a 503, in milliseconds. @default {0} */
-  readonly pauseAfter503Ms?: number;
   readonly onResult?: (result: Result) => void;
 }
 
@@ -21,6 +19,8 @@ const PAUSE_AFTER_REFUSAL_MS = 20;
 export class Load {
   /** What has become of the requests since it was last taken. */
   tally = new Tally();
+  /** Requests that were due at the stop and had found no free connection. */
+  behind = 0;
   readonly #options: LoadOptions;
   readonly #connections: LoadConnection[];
   readonly #idle: LoadConnection[];
@@ -31,7 +31,8 @@ export class Load {
   #pauses = new Map<Timer, () => void>();
   #onRest: (() => void) | undefined;
   #left = Number.POSITIVE_INFINITY;
-  #behind: number[] = [];
+  /** When those requests were due that have found no free connection yet. */
+  readonly #due: number[] = [];
   #pacer: Timer | undefined;
 
   constructor(place: Place, options: LoadOptions) {
@@ -44,10 +45,6 @@ export class Load {
       const before = performance.now() - this.#hangMs;
       for (const connection of this.#connections) connection.giveUpBefore(before);
     }, SWEEP_MS);
-  }
-
-  get closedIdle(): number {
-    return this.#connections.reduce((sum, { closedIdle }) => sum + closedIdle, 0);
   }
 
   /** Each connection asks again as soon as it has its answer; `count` requests in all. */
@@ -67,7 +64,7 @@ export class Load {
     this.#pacer = setInterval(() => {
       const nowMs = performance.now();
       for (; startedMs + (due * 1000) / perSecond <= nowMs; due++) {
-        this.#behind.push(startedMs + (due * 1000) / perSecond);
+        this.#due.push(startedMs + (due * 1000) / perSecond);
       }
       this.#sendDue();
     }, 1);
@@ -92,7 +89,7 @@ export class Load {
   async stop(): Promise<Tally> {
     this.#stopping = true;
     clearInterval(this.#pacer);
-    for (const dueMs of this.#behind.splice(0)) this.#unsent.push(dueMs);
+    this.behind = this.#due.splice(0).length;
     for (const [timer, go] of this.#pauses) {
       clearTimeout(timer);
       go();
@@ -115,18 +112,11 @@ export class Load {
     this.#onRest?.();
   }
 
-  /** Due times of requests for which there was no free connection until the stop. */
-  get behind(): number {
-    return this.#unsent.length;
-  }
-
-  readonly #unsent: number[] = [];
-
   #sendDue(): void {
-    while (this.#behind.length > 0) {
+    while (this.#due.length > 0) {
       const connection = this.#idle.pop();
       if (connection === undefined) return;
-      this.#send(connection, this.#behind.shift()!, () => {
+      this.#send(connection, this.#due.shift()!, () => {
         this.#idle.push(connection);
         this.#sendDue();
       });
@@ -137,14 +127,12 @@ export class Load {
     if (this.#stopping || this.#left <= 0) return;
     this.#left--;
     this.#send(connection, performance.now(), ({ ending }) => {
-      const { pauseAfter503Ms = 0 } = this.#options;
-      const pauseMs = ending === "refused" ? PAUSE_AFTER_REFUSAL_MS : ending === "503" ? pauseAfter503Ms : 0;
-      if (pauseMs === 0) return this.#again(connection);
+      if (ending !== "refused") return this.#again(connection);
       const go = (): void => {
         this.#pauses.delete(timer);
         this.#again(connection);
       };
-      const timer = setTimeout(go, pauseMs);
+      const timer = setTimeout(go, PAUSE_AFTER_REFUSAL_MS);
       this.#pauses.set(timer, go);
     });
   }

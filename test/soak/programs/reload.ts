@@ -1,3 +1,4 @@
+import { median } from "../../../bench/statistics.ts";
 import { ask } from "../load/ask.ts";
 import { Histogram, milliseconds } from "../load/histogram.ts";
 import { Load } from "../load/load.ts";
@@ -15,12 +16,14 @@ const WINDOW_MS = 600;
 const LOOK_MS = 50;
 /** A reload that has not put a new host in the place of the old one by then has not worked. */
 const RELOAD_MS = 10_000;
+const MOMENT_MS = 20;
 const GOAL = 2;
 
 /** Reloads under load: the requests of the moment go on, those that come find the new generation. */
 export const reload: Program = {
   name: "reload",
   about: `reloads by SIGHUP at ${PER_SECOND} requests a second`,
+  counted: "reloads",
   defaults: { seconds: 0, requests: 50 },
   run,
 };
@@ -37,12 +40,16 @@ async function run({ command, requests: reloads }: Setup): Promise<Outcome> {
         : ask("hello", "/hello.php");
   const latency = { normal: new Histogram(), reloading: new Histogram() };
   let into = latency.normal;
+  let moments = new Moments();
+  let signalledMs = 0;
   const load = (): Load =>
     new Load(server, {
       connections: 64,
       next,
       onResult: ({ ask: { kind }, ending, dueMs, endedMs }) => {
-        if (kind !== "long" && ending === "ok") into.add(endedMs - dueMs);
+        if (kind === "long" || ending !== "ok") return;
+        into.add(endedMs - dueMs);
+        if (into === latency.reloading) moments.add(dueMs - signalledMs, endedMs - dueMs);
       },
     }).atRate(PER_SECOND);
   const report = new Report();
@@ -55,6 +62,7 @@ async function run({ command, requests: reloads }: Setup): Promise<Outcome> {
   const before = await resourcesAtRest(server);
   latency.normal = into = new Histogram();
   latency.reloading = new Histogram();
+  moments = new Moments();
 
   const main = load();
   const tookMs = new Histogram();
@@ -63,6 +71,8 @@ async function run({ command, requests: reloads }: Setup): Promise<Outcome> {
     into = latency.normal;
     await normalWindow(server);
     into = latency.reloading;
+    signalledMs = performance.now();
+    moments.next();
     const took = await reloadWindow(server);
     if (took === null) without++;
     else tookMs.add(took);
@@ -83,6 +93,7 @@ async function run({ command, requests: reloads }: Setup): Promise<Outcome> {
     `${GOAL} at most`,
     ratio <= GOAL,
   );
+  report.tell("slowest moments, in ms after SIGHUP", moments.describe());
   report.none("requests that found no connection in time", main.behind);
   const leaked = newDescriptors(before, after);
   report.count("descriptors of the front that are new", leaked.length, "0", leaked.length === 0);
@@ -96,6 +107,34 @@ async function run({ command, requests: reloads }: Setup): Promise<Outcome> {
   if (without > 0) report.note(...server.logTail(12).split("\n"));
   for (const fault of await server.stop()) report.count("stop", fault, "clean", false);
   return report;
+}
+
+/** When, seen from its signal, a reload is felt the most: the longest latency of each moment, the usual one of all reloads. */
+class Moments {
+  readonly #worst = new Map<number, number[]>();
+  #reloads = 0;
+
+  next(): void {
+    this.#reloads++;
+  }
+
+  add(afterMs: number, tookMs: number): void {
+    const moment = Math.max(0, Math.floor(afterMs / MOMENT_MS)) * MOMENT_MS;
+    const worst = this.#worst.get(moment) ?? [];
+    worst[this.#reloads - 1] = Math.max(worst[this.#reloads - 1] ?? 0, tookMs);
+    this.#worst.set(moment, worst);
+  }
+
+  describe(): string {
+    const usual = [...this.#worst].map(
+      ([moment, worst]) => [moment, median(worst.filter(Number.isFinite))] as const,
+    );
+    usual.sort(([, a], [, b]) => b - a);
+    return usual
+      .slice(0, 4)
+      .map(([moment, ms]) => `${moment}–${moment + MOMENT_MS}: ${milliseconds(ms)}`)
+      .join(", ");
+  }
 }
 
 /** Looks at the processes as often as a reload does: that, too, costs time. */

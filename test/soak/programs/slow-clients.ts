@@ -31,6 +31,7 @@ const phases: readonly Phase[] = [
 export const slowClients: Program = {
   name: "slow-clients",
   about: "1,000 clients that send or read a byte at a time, beside others",
+  counted: "clients",
   defaults: { seconds: 60, requests: 1000 },
   run,
 };

@@ -16,6 +16,7 @@ const CONNECTIONS = 24;
 const LIMIT_MB = 64;
 const RUDE_PER_SECOND = 20;
 const WARM_UP_SHARE = 0.1;
+const WARM_UP_LEAST = 10_000;
 const SAMPLE_MS = 30_000;
 const GROWTH_BYTES = 20 * 1048576;
 
@@ -53,7 +54,9 @@ async function run({ command, requests, random, say }: Setup): Promise<Outcome> 
     return { tally: await load.stop(), rude };
   };
 
-  const warmUp = await through(Math.ceil(requests * WARM_UP_SHARE));
+  const warmUp = await through(
+    Math.ceil(Math.max(requests * WARM_UP_SHARE, Math.min(WARM_UP_LEAST, requests / 2))),
+  );
   const before = await resourcesAtRest(server);
   say(`warm: front ${mebibytes(before.frontBytes)}, ${before.descriptors.length} descriptors`);
   const main = await through(requests - warmUp.tally.total);
