@@ -79,6 +79,8 @@ wanted_packages() {
   printf '%s\n' "libphp$1-embed" "php$1-dev" "php$1-cli"
   printf "php$1-%s\n" opcache mbstring curl xml sqlite3 mysql apcu intl gd zip bcmath readline
   printf '%s\n' gcc libc6-dev curl
+  # For tests of queries that hang. It brings no service.
+  printf '%s\n' mariadb-server-core
 }
 
 missing_packages() {

@@ -80,6 +80,7 @@ export class PoolMemory {
     const pool = symbols.phprun_pool_map(this.fd);
     const base = pool === null ? null : symbols.phprun_pool_base(pool);
     if (pool === null || base === null) {
+      closeSync(this.fd);
       throw new PhprunError(
         "SYSTEM",
         "Cannot map the shared memory of a pool: not enough memory or address space",

@@ -51,6 +51,8 @@ export class Reloader {
   #running: Promise<ReloadOutcome> | undefined;
   #next: Promise<ReloadOutcome> | undefined;
   #stopped = false;
+  /** Pools that no request leads to any more, until what they had has ended. */
+  readonly #leaving = new Set<Pool>();
   /** What a reload that runs has begun to prepare. */
   #preparing: readonly Pool[] = [];
   listener: ReloadListener | undefined;
@@ -65,6 +67,11 @@ export class Reloader {
 
   get serving(): Serving {
     return this.#serving;
+  }
+
+  /** Every pool that has processes, also those on their way out. */
+  get pools(): readonly Pool[] {
+    return [...this.#serving.pools, ...this.#leaving];
   }
 
   get isRunning(): boolean {
@@ -126,7 +133,9 @@ export class Reloader {
       // One after the other: a reload is to be felt as little as possible.
       for (const { pool, setup } of pools) {
         if (this.#stopped) throw new PhprunError("STOPPING", "the server is stopping");
-        await pool.prepare(setup, known);
+        await pool.prepare(setup, known).catch((error: unknown) => {
+          throw inPool(pool.name, error);
+        });
       }
       if (this.#stopped) throw new PhprunError("STOPPING", "the server is stopping");
       for (const pool of prepared) pool.check();
@@ -162,7 +171,9 @@ export class Reloader {
     front.use(application);
     listeners.trust(config.server.trustedProxies);
     for (const pool of before.pools) {
-      if (!pools.includes(pool)) void endGently(pool, config.reload.drainTimeoutMs);
+      if (pools.includes(pool)) continue;
+      this.#leaving.add(pool);
+      void endGently(pool, config.reload.drainTimeoutMs).finally(() => this.#leaving.delete(pool));
     }
     const generations = pools.map(({ name, generation }) => `pool ${name} generation ${generation}`);
     return [...generations, ...needsRestart(before.config, config)];
@@ -172,6 +183,11 @@ export class Reloader {
     if (this.#serving.pools.includes(pool)) await pool.abandon();
     else await pool.end();
   }
+}
+
+function inPool(name: string, error: unknown): unknown {
+  if (!(error instanceof PhprunError)) return error;
+  return new PhprunError(error.code, `pool ${name}: ${error.message}`, { cause: error });
 }
 
 /** Its requests are finished, then it goes. */
@@ -189,8 +205,7 @@ function needsRestart(before: Config, after: Config): string[] {
     "server.control_socket": config.server.controlSocket,
     "server.memory_warn_mb": config.server.memoryWarnBytes,
     admin: config.admin,
-    watch: config.watch,
-    logging: config.logging,
+    logging: { ...config.logging, access: null },
   });
   const old = fixed(before);
   return Object.entries(fixed(after)).flatMap(([key, value]) =>

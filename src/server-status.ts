@@ -17,6 +17,8 @@ export interface StatusParts {
 /** What the server is doing at this moment. */
 export function serverStatus({ reloader, urls, startedAt, stopping, sampleOf }: StatusParts): ServerStatus {
   const { config, pools } = reloader.serving;
+  // A pool that has been given up does not make the others start again.
+  const serves = pools.every((pool) => pool.ready || pool.failure !== null);
   const ready = !stopping && pools.every((pool) => pool.ready);
   return {
     version: VERSION,
@@ -27,7 +29,7 @@ export function serverStatus({ reloader, urls, startedAt, stopping, sampleOf }: 
     docroot: config.php.docroot,
     listeners: [...urls],
     ready,
-    state: stopping ? "stopping" : reloader.isRunning ? "reloading" : ready ? "serving" : "starting",
+    state: stopping ? "stopping" : reloader.isRunning ? "reloading" : serves ? "serving" : "starting",
     reloads: { done: reloader.done, refused: reloader.refused, last: reloader.last },
     front: { residentBytes: process.memoryUsage.rss() },
     pools: pools.map((pool) => poolStatus(pool, sampleOf)),

@@ -83,14 +83,17 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     { front, listeners, log, access, readConfig: options.readConfig, makePool },
     { config, pools },
   );
-  const livePools = (): readonly Pool[] => reloader.serving.pools;
+  const livePools = (): readonly Pool[] => reloader.pools;
   const monitor = new Monitor({
     pools: () => watched(livePools()),
     memoryWarnBytes: config.server.memoryWarnBytes,
     actions: {
       replace: (worker, why) => worker.source.retire(worker.number, "memory", why),
       kill: (worker, why) => worker.source.killForMemory(worker.number, why),
-      rollGeneration: (host, why) => host.owner.roll(why),
+      // One that is on its way out, or not in yet, is no reason to replace the one that serves.
+      rollGeneration: (host, why) => {
+        if (host.generation === host.owner.generation) host.owner.roll(why);
+      },
       warn: (text, fields) => log.warn(text, fields),
     },
   });
@@ -106,6 +109,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     reload: (by) => reloader.reload(by),
     stop: options.onStop,
   };
+  const budget = describeMemoryBudget(config, lowestLimit(findMemoryCgroups()), totalmem());
   let admin: Admin | null = null;
   let control: ControlServer | null = null;
 
@@ -126,6 +130,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await listeners.open(config, front, options.sockets);
     control = await startControl(options.config, controlled, log);
     monitor.start();
+    if (budget !== null && config.logging.file !== null) log.warn(budget);
   } catch (error) {
     listeners.close();
     await end();
@@ -139,7 +144,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const { stopTimeoutMs } = reloader.serving.config.server;
     if (!now) {
       const deadline = Bun.sleep(stopTimeoutMs);
-      await Promise.all(livePools().map((pool) => pool.drain(stopTimeoutMs)));
+      const rested = await Promise.all(livePools().map((pool) => pool.drain(stopTimeoutMs)));
+      if (rested.includes(false)) log.warn(`requests did not end within ${stopTimeoutMs} ms and are cut off`);
       await Promise.race([answered, deadline]);
     }
     await end();
@@ -153,7 +159,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     banner: banner({
       config,
       pools,
-      budget: describeMemoryBudget(config, lowestLimit(findMemoryCgroups()), totalmem()),
+      budget,
       ...(admin === null ? {} : { adminUrl: admin.url }),
       urls: listeners.urls,
       openFiles,

@@ -36,7 +36,7 @@ static int has_room(struct phprun_pool *pool)
     while (tail - head >= header->ring_capacity) {
         const uint32_t slot =
             atomic_load_explicit(&header->ring[head & (header->ring_capacity - 1)], memory_order_relaxed);
-        if (atomic_load(&pool->slots[slot].claim) == queued_claim(head)) {
+        if (slot < header->slot_count && atomic_load(&pool->slots[slot].claim) == queued_claim(head)) {
             return 0; /* still wanted */
         }
         /* Fails when a worker has popped it: `head` is then what the worker made of it. */
@@ -242,6 +242,9 @@ int32_t phprun_resubmit_orphans(struct phprun_pool *pool)
         const uint32_t behind = (atomic_load(&header->head) - PHPRUN_OWNER(claim)) << PHPRUN_PHASE_BITS;
         if (behind == 0 || behind >= 1u << 31) {
             continue; /* still ahead of the head: in the ring */
+        }
+        if (!has_room(pool)) {
+            break; /* nobody takes anything just now: it is found again */
         }
         PHPRUN_POINT("found an orphan");
         /* A live worker may be just about to claim it; whichever of us wins this exchange has it. */

@@ -149,7 +149,7 @@ export async function runUntilStopped(
     for (;;) {
       const asked = await Promise.race([signals.next(), failed]);
       if (asked === "stop") break;
-      if (asked === "reload") void server.reload("SIGHUP");
+      if (asked === "reload") void server.reload("signal");
       else server.reopenLogs();
     }
   } catch (error) {

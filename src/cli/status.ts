@@ -27,7 +27,9 @@ export const status = defineCommand({
   async run({ args }) {
     const intervalMs = args.interval === undefined ? 1000 : seconds("--interval", args.interval, 0.1);
     const wanted = wantedServer(textFlag(args.socket), textFlag(args.config));
-    const look = () => lookAt(wanted, textFlag(args.pool), args.json === true);
+    // Whoever names a server wants that one or none.
+    const guess = args.config === undefined && args.socket === undefined;
+    const look = () => lookAt(wanted, guess, textFlag(args.pool), args.json === true);
     if (args.watch) {
       const { watch } = await import("./watch-screen.ts");
       await watch(look, intervalMs);
@@ -46,8 +48,13 @@ export interface Look {
   readonly reason: string | null;
 }
 
-async function lookAt(wanted: Wanted, pool: string | undefined, json: boolean): Promise<Look> {
-  const socket = await findSocket(wanted, true);
+async function lookAt(
+  wanted: Wanted,
+  guess: boolean,
+  pool: string | undefined,
+  json: boolean,
+): Promise<Look> {
+  const socket = await findSocket(wanted, guess);
   if (socket === null) throw await notRunning(wanted);
   const { text, status: whole } = await askStatus(socket);
   const reason = notReadyReason(whole);

@@ -97,6 +97,8 @@ export interface PoolConfig {
   readonly queue: { readonly max: number; readonly timeoutMs: number };
   /** Bytes of a streamed response the front takes ahead of a slow reader. */
   readonly responseBufferBytes: number;
+  /** Bytes beyond those that wait in a file for a slow reader, each answer; 0: its worker waits instead. */
+  readonly responseSpoolBytes: number;
   /** Nice value of the host and its workers, -20 to 19. */
   readonly nice: number;
   /** Who the host and its workers run as; null: whoever started phprun. */

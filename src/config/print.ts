@@ -103,6 +103,7 @@ function poolTree(pool: PoolConfig): PoolTree {
     methods: [...pool.methods],
     queue: { max: pool.queue.max, timeout_ms: pool.queue.timeoutMs },
     response_buffer_bytes: formatSize(pool.responseBufferBytes),
+    response_spool_bytes: formatSize(pool.responseSpoolBytes),
     nice: pool.nice,
     user: pool.runAs?.name ?? null,
     group: pool.runAs?.gid ?? null,

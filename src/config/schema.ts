@@ -67,10 +67,13 @@ const server = section("Where phprun listens and how it treats clients.", {
     default: 30_000,
   }),
   request_id: flag("Send an `X-Request-Id` with each answer and log it.", { default: true }),
-  spool_dir: optionalPath("Folder for the unlinked files that hold large request bodies.", {
-    default: null,
-    "x-default": "the system's temporary folder",
-  }),
+  spool_dir: optionalPath(
+    "Folder for the unlinked files that hold large request bodies, and answers to slow readers.",
+    {
+      default: null,
+      "x-default": "the system's temporary folder",
+    },
+  ),
   control_socket: switchablePath(
     "Unix socket for `phprun status`, `reload` and `stop`: a path, `auto` or `off`. `auto` is one of its own.",
     { default: "auto" },
@@ -307,9 +310,14 @@ const pool = Type.Object(
       max: count("How many may wait; more get 503.", { default: 1000 }),
       timeout_ms: milliseconds("How long one may wait; then it gets 503.", { default: 10_000, minimum: 1 }),
     }),
-    response_buffer_bytes: size("How much of an answer is taken from the worker ahead of a slow reader.", {
-      default: "1MiB",
-    }),
+    response_buffer_bytes: size(
+      "How much of an answer is taken from the worker ahead of a slow reader and kept in memory.",
+      { default: "1MiB" },
+    ),
+    response_spool_bytes: size(
+      "How much more of it waits in an unlinked file in `server.spool_dir`, each answer; beyond that the worker waits. 0 uses no file.",
+      { default: "1GiB" },
+    ),
     nice: Type.Integer({
       description:
         "Nice value of the pool's processes: above 0 they give way to other pools. Below 0 only as root.",

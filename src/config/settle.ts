@@ -107,6 +107,7 @@ function settlePool(pool: PoolTree): PoolConfig {
     methods: pool.methods.map((method) => method.toUpperCase()),
     queue: { max: pool.queue.max, timeoutMs: pool.queue.timeout_ms },
     responseBufferBytes: bytes(pool.response_buffer_bytes),
+    responseSpoolBytes: bytes(pool.response_spool_bytes),
     nice: pool.nice,
     // What is wrong with an account or a processor has its message in the cross checks.
     runAs: runAs !== null && "rule" in runAs ? null : runAs,

@@ -60,8 +60,9 @@ function reloads({ reloads: { done, refused, last }, startedAt, uptimeMs }: Publ
   // By the clock of the server: ours may differ.
   const ago = shortTime(Date.parse(startedAt) + uptimeMs - Date.parse(last.at));
   if (last.ok) return `${counts}; last ${ago} ago`;
-  const [first = ""] = (last.reason ?? "").split("\n", 1);
-  return `${counts}; last ${ago} ago was refused: ${first}`;
+  const [first = "", second] = (last.reason ?? "").split("\n");
+  const reason = first.endsWith(":") && second !== undefined ? `${first} ${second.trim()}` : first;
+  return `${counts}; last ${ago} ago was refused: ${reason}`;
 }
 
 /** `  label     text`, with the lines that do not fit under the text. */
@@ -172,12 +173,17 @@ function workerRow(pool: PublicPool, worker: PublicWorker): Cell[] {
     cell(state, WORKER_COLORS[state]),
     cell(count(requests)),
     cell(shortTime(ageMs)),
-    cell(shortSize(ownBytes), memoryLimitBytes > 0 && ownBytes > memoryLimitBytes ? "red" : undefined),
-    cell(shortSize(residentBytes)),
-    cell(shortSize(phpPeakBytes)),
+    cell(measured(ownBytes), memoryLimitBytes > 0 && ownBytes > memoryLimitBytes ? "red" : undefined),
+    cell(measured(residentBytes)),
+    cell(measured(phpPeakBytes)),
     cell(request === null ? "-" : shortTime(request.elapsedMs)),
     cell(request === null ? "-" : plain(`${request.method} ${request.uri}`)),
   ];
+}
+
+/** A worker that is new has not been looked at yet. */
+function measured(bytes: number): string {
+  return bytes === 0 ? "-" : shortSize(bytes);
 }
 
 function shortName({ name }: PublicPool): string {

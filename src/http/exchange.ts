@@ -5,6 +5,7 @@ import type { Job, JobFacts, Loss, Refusal } from "../pool/job.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Slots } from "../pool/slots.ts";
 import { BodyStream } from "./body-stream.ts";
+import { Lingering } from "./lingering.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestBlock } from "./request-block.ts";
 import { type ResponseHead, hasNoBody, isSendable, parseResponseHead } from "./response-head.ts";
@@ -52,7 +53,6 @@ const CLIENT_CLOSED_REQUEST = 499;
 const RETRY_AFTER_SECONDS = "1";
 /** Safe by RFC 9110, section 9.2.1: running them twice does what running them once does. */
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
-const MOST_ATTEMPTS = 2;
 const STATUS_OF_LOSS = {
   died: 502,
   "killed-for-memory": 502,
@@ -61,6 +61,7 @@ const STATUS_OF_LOSS = {
 } as const satisfies Record<Loss["kind"], number>;
 
 let lastNumber = 0;
+const lingering = new Lingering();
 
 /** One request that PHP answers, from its dispatch to the last byte. */
 export class Exchange implements Job {
@@ -78,13 +79,18 @@ export class Exchange implements Job {
   /** Where its slot is; undefined while it has none. */
   #slots: Slots | undefined;
   #slot = -1;
-  #attempts = 0;
+  /** Has a worker died while it had this, so that the next one is its second? */
+  #repeated = false;
   #stream: BodyStream | undefined;
   #watched = false;
+  /** The client has left, or was given up. */
+  #gone = false;
   #ended = false;
   /** The stream has read the slot's ring to its end. */
   readonly #onRead = (): void => {
-    if (this.#ended) this.#slots?.release(this.#slot);
+    if (!this.#ended) return;
+    this.#slots?.release(this.#slot);
+    this.#linger();
   };
   #logged = false;
 
@@ -109,7 +115,7 @@ export class Exchange implements Job {
   }
 
   get repeatable(): boolean {
-    return this.#attempts < MOST_ATTEMPTS && !this.settled && SAFE_METHODS.has(this.asked.method);
+    return !this.#repeated && !this.settled && SAFE_METHODS.has(this.asked.method);
   }
 
   get facts(): JobFacts {
@@ -120,7 +126,6 @@ export class Exchange implements Job {
   start(slots: Slots, slot: number): void {
     this.#slots = slots;
     this.#slot = slot;
-    this.#attempts++;
     const { memory } = slots;
     const at = memory.requestAt(slot);
     const blockBytes = memory.bytes.latin1Write(this.#block.text, at, memory.requestBytes);
@@ -137,20 +142,26 @@ export class Exchange implements Job {
     });
   }
 
-  returned(): void {
+  returned(tried: boolean): void {
+    this.#repeated ||= tried;
     this.#slots = undefined;
     if (this.settled) this.#giveBody();
   }
 
   news(news: SlotNews): boolean {
     this.#ended = news.phase === Phase.ended;
-    if (this.#ended) this.#giveBody();
+    if (this.#ended) {
+      this.#giveBody();
+      if (news.outcome & Outcome.timedOut) this.pool.counters.timedOut++;
+    }
     const complete = this.#ended || news.phase === Phase.responded;
     if (this.#stream !== undefined) {
       const cut = (news.outcome & Outcome.truncated) !== 0;
       if (cut)
         this.host.warn(this, "the response was cut short: the script failed after part of it had been sent");
-      return this.#stream.news(news, complete, cut, this.#onRead);
+      const isRead = this.#stream.news(news, complete, cut, this.#onRead);
+      if (isRead && this.#ended) this.#linger();
+      return isRead;
     }
     if (this.settled) {
       // Answered without a body (204, HEAD): what the script still prints goes nowhere, and must not hold it up.
@@ -191,10 +202,14 @@ export class Exchange implements Job {
     // The slot is another request's from here on.
     this.#slots = undefined;
     this.#giveBody();
-    if (this.#stream !== undefined) return this.#stream.cut();
+    if (this.#stream !== undefined) {
+      this.#stream.cut();
+      return this.#linger();
+    }
     if (this.settled) return;
     const status = STATUS_OF_LOSS[why.kind];
-    this.#settle(this.host.refuse(this, status), status, 0);
+    const headers: Record<string, string> = status === 503 ? { "Retry-After": RETRY_AFTER_SECONDS } : {};
+    this.#settle(this.host.refuse(this, status, headers), status, 0);
   }
 
   #answerWhole(memory: PoolMemory, news: SlotNews): void {
@@ -245,9 +260,26 @@ export class Exchange implements Job {
     news: SlotNews,
     complete: boolean,
   ): void {
-    const stream = new BodyStream(memory, this.#slot, this.pool.config.responseBufferBytes, () => {
-      this.asked.onAnswered();
-      this.#log(status, stream.bytes);
+    const { responseBufferBytes: inMemory, responseSpoolBytes: inFile } = this.pool.config;
+    const limits = { inMemory, inFile, folder: this.pool.spoolDir };
+    const stream = new BodyStream(memory, this.#slot, limits, {
+      done: () => {
+        lingering.delete(this);
+        this.asked.onAnswered();
+        this.#log(status, stream.bytes);
+      },
+      cannotSpool: (error) =>
+        this.host.warn(
+          this,
+          `Cannot spool an answer in ${limits.folder}, so slow clients hold their workers: ${error instanceof Error ? error.message : error}`,
+        ),
+      broken: (error) => {
+        this.host.warn(
+          this,
+          `Cannot read back a spooled answer, its client is cut off: ${error instanceof Error ? error.message : error}`,
+        );
+        this.#clientGone();
+      },
     });
     this.#stream = stream;
     stream.news(news, complete, false, this.#onRead);
@@ -294,14 +326,21 @@ export class Exchange implements Job {
     return response;
   }
 
+  /** No slot is left that the pool would look at. */
+  #linger(): void {
+    if (this.#stream?.hasClientWaiting === true) lingering.add(this);
+  }
+
   #checkReader(stream: BodyStream, nowMs: number): void {
     const since = stream.blockedSinceMs;
-    if (since === 0 || nowMs - since < this.host.sendTimeoutMs) return;
+    if (this.#gone || since === 0 || nowMs - since < this.host.sendTimeoutMs) return;
     this.host.warn(this, "gave up a client that took nothing for too long");
     this.#clientGone();
   }
 
   #clientGone(): void {
+    if (this.#gone) return;
+    this.#gone = true;
     if (this.#ended && this.#stream === undefined) return;
     if (!this.#ended) this.pool.counters.clientGone++;
     if (this.#slots === undefined) this.#giveBody();

@@ -124,35 +124,34 @@ export class Front implements ExchangeHost {
     route: ScriptRoute,
     pool: Pool,
   ): Promise<Response> {
-    const { clientMaxBodyBytes, receiveTimeoutMs } = this.#parts.config.server;
-    incoming.setIdleTimeout(receiveTimeoutMs);
-    const length = incoming.headers["content-length"];
-    const received = await receiveBody(
-      incoming.request,
-      length === undefined ? null : Number(length),
-      pool.spool,
-      {
-        inMemory: LARGEST_INLINE_BODY,
-        most: clientMaxBodyBytes,
-      },
-    );
-    if (!("error" in received)) {
-      const { body } = received;
-      return await this.#dispatch(
-        incoming,
-        client,
-        route,
-        pool,
-        body,
-        body === null ? null : bodyBytes(body),
+    const { receiveTimeoutMs } = this.#parts.config.server;
+    // A reload may come before the body is here.
+    const root = this.#documentRoot;
+    const received = pool.receive();
+    try {
+      incoming.setIdleTimeout(receiveTimeoutMs);
+      const length = incoming.headers["content-length"];
+      const result = await receiveBody(
+        incoming.request,
+        length === undefined ? null : Number(length),
+        pool.spool,
+        { inMemory: LARGEST_INLINE_BODY, most: pool.clientMaxBodyBytes },
       );
+      if (!("error" in result)) {
+        const { body } = result;
+        const bytes = body === null ? null : bodyBytes(body);
+        // Not awaited here: from its dispatch on the pool knows of it.
+        return this.#dispatch(incoming, client, route, pool, body, bytes, root);
+      }
+      // What is left of the body is not read, so the connection cannot be used again.
+      incoming.setIdleTimeout(this.idleTimeoutMs);
+      if (result.error === "too-large") return this.#error(413, incoming, { Connection: "close" });
+      if (result.error === "aborted") return this.#error(400, incoming);
+      this.#parts.log.error(`Cannot spool a request body: ${result.cause}`, { uri: incoming.target.uri });
+      return this.#error(500, incoming);
+    } finally {
+      received();
     }
-    // What is left of the body is not read, so the connection cannot be used again.
-    incoming.setIdleTimeout(this.idleTimeoutMs);
-    if (received.error === "too-large") return this.#error(413, incoming, { Connection: "close" });
-    if (received.error === "aborted") return this.#error(400, incoming);
-    this.#parts.log.error(`Cannot spool a request body: ${received.cause}`, { uri: incoming.target.uri });
-    return this.#error(500, incoming);
   }
 
   #dispatch(
@@ -162,12 +161,13 @@ export class Front implements ExchangeHost {
     pool: Pool,
     body: RequestBody | null,
     contentLength: number | null,
+    root = this.#documentRoot,
   ): Response | Promise<Response> {
     const { request, method, target, headers, requestId } = incoming;
     const block = buildRequestBlock({
       method,
       target,
-      script: this.#scriptPart(route),
+      script: this.#scriptPart(route, root),
       contentLength,
       protocol: PROTOCOL,
       serverAddr: incoming.entrance.serverAddr,
@@ -204,11 +204,11 @@ export class Front implements ExchangeHost {
     return exchange.response;
   }
 
-  #scriptPart(route: ScriptRoute): string {
+  #scriptPart(route: ScriptRoute, root: string): string {
     if (route.pathInfo !== "") {
-      return scriptPart(route.scriptFilename, route.scriptName, route.pathInfo, this.#documentRoot);
+      return scriptPart(route.scriptFilename, route.scriptName, route.pathInfo, root);
     }
-    route.script.memo ??= scriptPart(route.scriptFilename, route.scriptName, "", this.#documentRoot);
+    route.script.memo ??= scriptPart(route.scriptFilename, route.scriptName, "", root);
     return route.script.memo;
   }
 

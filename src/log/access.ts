@@ -88,7 +88,7 @@ class BufferedAccessLog implements AccessLog {
   #plain(entry: AccessEntry): string {
     const time = this.#time.common(Date.now());
     const bytes = entry.bytes === 0 ? "-" : entry.bytes;
-    const line = `${entry.remoteAddr ?? "-"} - - [${time}] "${safe(entry.method)} ${safe(entry.target)} ${entry.protocol}" ${entry.status} ${bytes}`;
+    const line = `${entry.remoteAddr || "-"} - - [${time}] "${safe(entry.method)} ${safe(entry.target)} ${entry.protocol}" ${entry.status} ${bytes}`;
     if (this.#format === "common") return `${line}\n`;
     return `${line} "${entry.referer === null ? "-" : safe(entry.referer)}" "${entry.userAgent === null ? "-" : safe(entry.userAgent)}"\n`;
   }

@@ -21,6 +21,8 @@ export function stepDeadline(
   const ranMs = nowMs - running.runningSinceMs;
   if (running.stage === "running" && ranMs > limits.timeoutMs) {
     running.stage = "asked-to-end";
+    // Asked late, by a front that was held up itself, it still has its time to end.
+    running.runningSinceMs = Math.max(running.runningSinceMs, nowMs - limits.timeoutMs - stepMs);
     return "ask-to-end";
   }
   if (running.stage === "asked-to-end" && ranMs > limits.timeoutMs + limits.killAfterMs) {
@@ -39,7 +41,8 @@ export function stepSlow(
   { slowMs }: Pick<PoolConfig, "slowMs">,
   nowMs: number,
 ): "nothing" | "ask" | "tell" {
-  if (slowMs === 0 || running.runningSinceMs === 0 || running.slow === "told") return "nothing";
+  if (slowMs === 0 || running.runningSinceMs === 0 || running.slow === "told" || running.job.isProbe)
+    return "nothing";
   const ranMs = nowMs - running.runningSinceMs;
   if (running.slow === "not" && ranMs > slowMs) {
     running.slow = "asked";

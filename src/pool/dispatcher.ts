@@ -7,6 +7,8 @@ import type { Running, Slots, Waiting } from "./slots.ts";
 
 export type DispatchRules = Pick<PoolConfig, "queue" | "retry">;
 
+const CLEAR_EVERY_MS = 10;
+
 /** The requests of a pool: they get a slot of the current generation, wait for one, or are refused. */
 export class Dispatcher {
   #rules: DispatchRules;
@@ -15,6 +17,7 @@ export class Dispatcher {
   /** The generation that takes requests; null while there is none, when all wait. */
   #slots: Slots | null = null;
   #closed: Refusal | null = null;
+  #clearedAtMs = 0;
   #onRest: (() => void) | undefined;
 
   constructor(rules: DispatchRules, counters: Counters) {
@@ -47,7 +50,7 @@ export class Dispatcher {
     if (this.#queue.length === 0 && this.#slots?.hasRoom === true && this.#slots.submit(waiting)) return;
     if (this.#queue.length >= this.#rules.queue.max) {
       // Before one is turned away: some of those that wait may have nobody behind them any more.
-      this.#queue.keep((other) => !other.job.settled);
+      this.#clearOut(waiting.queuedAtMs);
       if (this.#queue.length >= this.#rules.queue.max) return this.#refuse(job, "queue-full");
     }
     this.#queue.push(waiting);
@@ -61,7 +64,7 @@ export class Dispatcher {
   use(slots: Slots | null): void {
     const before = this.#slots;
     this.#slots = slots;
-    if (before !== null && before !== slots) this.#queue.putBack(before.withdrawAll());
+    if (before !== null && before !== slots) this.#putBack(before.withdrawAll());
     this.fill();
   }
 
@@ -83,8 +86,8 @@ export class Dispatcher {
     const { job } = running;
     if (why.kind === "died" && this.#rules.retry && job.repeatable && this.#closed === null) {
       this.#counters.retried++;
-      job.returned();
-      this.#queue.putBack([running]);
+      job.returned(true);
+      this.#putBack([{ job, queuedAtMs: performance.now() - waitedMs(running) }]);
       // The room in its generation is ours only if that is the current one; it is not while it drains.
       this.fill();
       return;
@@ -141,6 +144,21 @@ export class Dispatcher {
     });
   }
 
+  /** Those that have waited before take their place by age: the first in the queue has waited longest, always. */
+  #putBack(waiting: readonly Waiting[]): void {
+    if (waiting.length === 0) return;
+    const all = [...waiting, ...this.#queue].toSorted((a, b) => a.queuedAtMs - b.queuedAtMs);
+    this.#queue.keep(() => false);
+    this.#queue.putBack(all);
+  }
+
+  /** Under overload this is asked thousands of times a second, and each time it copies the queue. */
+  #clearOut(nowMs: number): void {
+    if (nowMs - this.#clearedAtMs < CLEAR_EVERY_MS) return;
+    this.#clearedAtMs = nowMs;
+    this.#queue.keep((other) => !other.job.settled);
+  }
+
   #refuse(job: Job, why: Refusal): void {
     this.#counters.refused[why]++;
     job.refused(why);
@@ -150,4 +168,9 @@ export class Dispatcher {
     const { timeoutMs } = this.#rules.queue;
     return timeoutMs > 0 && nowMs - queuedAtMs > timeoutMs;
   }
+}
+
+/** How long a job waited for its worker: how long it ran is not the queue's time. */
+function waitedMs({ queuedAtMs, runningSinceMs }: Running): number {
+  return (runningSinceMs === 0 ? performance.now() : runningSinceMs) - queuedAtMs;
 }

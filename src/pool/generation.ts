@@ -68,6 +68,8 @@ export class Generation {
   /** How its host ended by itself; null while it has not. */
   endedWith: string | null = null;
 
+  /** The probe, until a worker is there to have it. */
+  #unsentProbe: ProbeJob | null = null;
   /** The worker that answered our probe. */
   #probedPid = 0;
   readonly #log: Log;
@@ -80,6 +82,7 @@ export class Generation {
   /** Has the host reported, so that it takes commands? */
   #ready = false;
   #ending = false;
+  readonly #disposed = Promise.withResolvers<void>();
   #respawnTimer: Timer | undefined;
   /** What PHP complains of while it starts and is probed; null while nobody collects it. */
   #complaints: string[] | null = [];
@@ -105,6 +108,11 @@ export class Generation {
       lost: hooks.lost,
       freed: () => hooks.freed(this),
     });
+  }
+
+  /** Resolves when nobody reads from its memory any more, which may be long after its host has ended. */
+  get disposed(): Promise<void> {
+    return this.#disposed.promise;
   }
 
   get hostPid(): number | null {
@@ -149,6 +157,8 @@ export class Generation {
       const report = await promise;
       // Complaints come on other sockets, and were sent before the report: they have arrived, but may not have been read.
       await Bun.sleep(1);
+      if (this.endedWith !== null) throw startError(`its host ended with ${this.endedWith}`);
+      if (this.#ending) throw startError("it is not wanted any more");
       this.#ready = true;
       this.report = { ...report, startupErrors: [...new Set(complaints)] };
       this.#topUp();
@@ -166,20 +176,16 @@ export class Generation {
   /** Has one request answered, before any other gets here. Throws with the reason when it is not answered well. */
   async probe(): Promise<void> {
     const complaints: string[] = [];
-    this.#complaints = complaints;
+    // Of one that serves already, others have what is logged meanwhile.
+    this.#complaints = this.role === "candidate" ? complaints : null;
     const job = new ProbeJob(this.setup.probe);
     try {
-      // It waits for the first worker.
-      const queuedAtMs = performance.now();
-      const started = setInterval(() => {
-        if (this.#ending) return job.giveUp(this.#whyNoAnswer());
-        if (!this.slots.hasRoom || !this.slots.submit({ job, queuedAtMs })) return;
-        clearInterval(started);
-      }, 1);
+      this.#unsentProbe = job;
+      this.#sendProbe();
       const timer = setTimeout(() => job.giveUp(this.#whyNoAnswer()), this.setup.probe.timeoutMs);
       await job.answered.finally(() => {
         clearTimeout(timer);
-        clearInterval(started);
+        this.#unsentProbe = null;
       });
     } catch (error) {
       // What PHP logged about it comes on another socket.
@@ -199,10 +205,21 @@ export class Generation {
     }
   }
 
+  /** It waits for the first worker, and comes before all that others ask of it. */
+  #sendProbe(): void {
+    const job = this.#unsentProbe;
+    if (job === null) return;
+    if (this.#ending) job.giveUp(this.#whyNoAnswer());
+    else if (this.workers.running > 0 && this.slots.submit({ job, queuedAtMs: performance.now() }))
+      this.#unsentProbe = null;
+  }
+
   /** So many workers are wanted from now on. */
   resize(wanted: number): void {
     if (wanted === this.workers.wanted) return;
     this.workers.wanted = wanted;
+    // With fewer wanted, the starts that have failed so far may be enough to give up; no event would tell.
+    if (this.workers.failed) this.#hooks.barren(this, this.workers.failedStarts);
     this.#topUp();
     const isIdle = (worker: number) => this.#memory.worker(worker).state === WorkerState.idle;
     for (const { number } of this.workers.takeExcess(isIdle)) this.retire(number, "idle", null);
@@ -252,6 +269,7 @@ export class Generation {
   async end(): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
+    this.#sendProbe();
     clearTimeout(this.#respawnTimer);
     const host = this.#host;
     if (host !== undefined) {
@@ -260,13 +278,14 @@ export class Generation {
       await host.exited;
       clearTimeout(timer);
     }
+    // What one of them completed and could not report any more is still good.
+    for (const { number, pid } of this.workers.all) if (pid !== 0) this.#memory.bury(number);
     this.slots.drain();
-    for (const [slot, { job }] of this.slots.running()) {
-      // It has been answered, and waits for a slow reader.
-      if (this.#memory.phase(slot) === Phase.ended && job.stalled) continue;
-      this.slots.lose(slot, { kind: "stopped" });
+    for (const [slot] of this.slots.running()) {
+      // It has been answered, and waits for its reader: see `disposed`.
+      if (this.#memory.phase(slot) !== Phase.ended) this.slots.lose(slot, { kind: "stopped" });
     }
-    await this.#dispose();
+    void this.#dispose();
   }
 
   // ---- what its requests need ----------------------------------------------------------------------
@@ -292,7 +311,12 @@ export class Generation {
   killForMemory(worker: number, why: string): void {
     const slot = this.#memory.workerSlot(worker);
     const running = this.slots.at(slot);
-    if (running === undefined || running.stage === "killed") return;
+    // Between two requests its record may still name a slot that has gone to another worker.
+    if (running === undefined || this.#memory.owner(slot) !== worker || running.stage === "killed") return;
+    const phase = this.#memory.phase(slot);
+    if (phase !== Phase.running && phase !== Phase.responded) return;
+    // Should the request end just before it is killed, the worker goes all the same.
+    this.retire(worker, "memory_kill", null);
     running.stage = "killed";
     running.killedFor = "memory";
     this.#log.warn(`killed a worker: it ${why}`, { ...this.nameOf(worker), ...running.job.about });
@@ -348,6 +372,7 @@ export class Generation {
   }
 
   #countWorkers(): void {
+    this.#sendProbe();
     this.slots.workers = this.workers.running;
   }
 
@@ -426,10 +451,12 @@ export class Generation {
     const wasReady = this.#ready;
     this.#ready = false;
     clearTimeout(this.#respawnTimer);
-    // Before it was ready, who started it hears of it.
-    if (!wasReady || this.#ending) return;
-    this.#ending = true;
+    if (this.#ending) return;
     this.endedWith = how;
+    // Before it was ready, who started it hears of it.
+    if (!wasReady) return;
+    this.#ending = true;
+    this.#sendProbe();
     this.#log.error(`host ended with ${how}`, { gen: this.number });
     // Its workers die with it. One that has changed its user may not have been told to.
     for (const { pid } of this.workers.all) if (pid !== 0) killOrphan(pid);
@@ -453,21 +480,29 @@ export class Generation {
     for (const socket of this.#sockets) socket.end();
     this.#sockets = [];
     this.#memory.close();
+    this.#disposed.resolve();
   }
 
   /** The ends the host inherits; the caller closes them. */
   async #connect(): Promise<{ pool: number; wake: number; spool: number; log: number }> {
     const [wakeOurs, wake] = socketPair();
-    const [logOurs, log] = socketPair();
+    const [logOurs, log] = pairBeside(wakeOurs, wake);
     const channel = new LogChannel();
-    this.#sockets = [
-      await connectFd(wakeOurs, { data: () => this.slots.drain() }),
-      await connectFd(logOurs, {
-        data: (_socket, bytes) => {
-          for (const record of channel.read(bytes)) this.#logRecord(record);
-        },
-      }),
-    ];
+    try {
+      // One by one: `#dispose` ends those that are there.
+      this.#sockets.push(await connectFd(wakeOurs, { data: () => this.slots.drain() }));
+      this.#sockets.push(
+        await connectFd(logOurs, {
+          data: (_socket, bytes) => {
+            for (const record of channel.read(bytes)) this.#logRecord(record);
+          },
+        }),
+      );
+    } catch (error) {
+      closeSync(wake);
+      closeSync(log);
+      throw error;
+    }
     return { pool: this.#memory.fd, wake, spool: this.#spoolFd, log };
   }
 
@@ -531,6 +566,16 @@ function restartReason(
 function lossFor(killedFor: Running["killedFor"], exit: Exit): Loss {
   if (killedFor === "deadline") return { kind: "killed-by-deadline" };
   return killedFor === "memory" ? { kind: "killed-for-memory" } : { kind: "died", exit };
+}
+
+/** A second pair; the first is closed when there is none. */
+function pairBeside(...first: number[]): ReturnType<typeof socketPair> {
+  try {
+    return socketPair();
+  } catch (error) {
+    for (const fd of first) closeSync(fd);
+    throw error;
+  }
 }
 
 function startError(why: string): PhprunError {

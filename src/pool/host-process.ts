@@ -47,20 +47,27 @@ export class HostProcess {
     handlers: HostHandlers,
   ): Promise<HostProcess> {
     const [ours, theirs] = socketPair();
-    const process = Bun.spawn(selfCommand("__host"), {
-      stdio: [
-        "ignore",
-        "pipe",
-        "pipe",
-        theirs,
-        descriptors.pool,
-        descriptors.wake,
-        descriptors.spool,
-        descriptors.log,
-      ],
-      env: { ...env, [HOST_OPTIONS_VARIABLE]: JSON.stringify(options) },
-    }) as Bun.Subprocess<"ignore", "pipe", "pipe">;
-    closeSync(theirs);
+    let process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+    try {
+      process = Bun.spawn(selfCommand("__host"), {
+        stdio: [
+          "ignore",
+          "pipe",
+          "pipe",
+          theirs,
+          descriptors.pool,
+          descriptors.wake,
+          descriptors.spool,
+          descriptors.log,
+        ],
+        env: { ...env, [HOST_OPTIONS_VARIABLE]: JSON.stringify(options) },
+      }) as Bun.Subprocess<"ignore", "pipe", "pipe">;
+    } catch (error) {
+      closeSync(ours);
+      throw error;
+    } finally {
+      closeSync(theirs);
+    }
     const host = new HostProcess(process, handlers);
     host.#control = await connectFd(ours, {
       data: (_socket, bytes) => host.#receive(bytes),

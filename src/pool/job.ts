@@ -38,8 +38,11 @@ export interface Job {
   readonly facts: JobFacts;
   /** Fills the slot's request buffer and describes it. */
   start(slots: Slots, slot: number): void;
-  /** It has no slot any more, and no worker has answered it. Unless it is settled it will be started again. */
-  returned(): void;
+  /**
+   * It has no slot any more, and no worker has answered it. Unless it is settled it will be started again.
+   * `tried`: a worker had begun with it, and has died.
+   */
+  returned(tried: boolean): void;
   /** There is news of its slot. Returns true when it has no further use for the slot's memory. */
   news(news: SlotNews): boolean;
   /** Called a few times a second while it waits or runs. */

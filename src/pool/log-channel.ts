@@ -12,6 +12,8 @@ export interface LogRecord {
 const LEVELS = ["error", "warn", "info", "debug", "slow"] as const;
 const HEAD_BYTES = 18;
 const NO_WORKER = 0xffff_ffff;
+/** RECORD_BYTES of ffi/php/log.c. */
+const LONGEST_RECORD = 4096;
 /** What one message may grow to over several records. */
 const LONGEST_TEXT = 64 * 1024;
 
@@ -24,6 +26,11 @@ export class LogChannel {
     this.#rest = this.#rest.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#rest, bytes]);
     while (this.#rest.length >= HEAD_BYTES) {
       const size = 4 + this.#rest.readUInt32LE(0);
+      if (size > LONGEST_RECORD) {
+        // Nothing of ours: whatever a script has written here, what follows cannot be told apart.
+        this.#rest = Buffer.alloc(0);
+        return;
+      }
       if (this.#rest.length < size) return;
       const record = this.#record(this.#rest.subarray(0, size));
       this.#rest = this.#rest.subarray(size);

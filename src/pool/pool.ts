@@ -36,6 +36,9 @@ export class Pool {
   readonly #isSaturated: PoolOptions["isSaturated"];
   #elastic: Elastic;
   #timer: Timer | undefined;
+  /** Requests whose body is on its way here. */
+  #receiving = 0;
+  #whenReceived: (() => void)[] = [];
   #ended: Promise<void> | undefined;
 
   constructor(options: PoolOptions) {
@@ -108,6 +111,18 @@ export class Pool {
     return await this.#supervisor.start();
   }
 
+  /** A request's body comes: until the returned function is called the pool takes it, and its spool stays. */
+  receive(): () => void {
+    this.#receiving++;
+    return () => {
+      if (--this.#receiving === 0) for (const resolve of this.#whenReceived.splice(0)) resolve();
+    };
+  }
+
+  async #received(): Promise<void> {
+    if (this.#receiving > 0) await new Promise<void>((resolve) => this.#whenReceived.push(resolve));
+  }
+
   /** Hands a job to a worker, or lets it wait, or refuses it. */
   dispatch(job: Job): void {
     this.#dispatcher.dispatch(job);
@@ -148,13 +163,15 @@ export class Pool {
   /** Takes no more jobs, and waits for those it has, as long as the time allows. Returns whether it came to rest. */
   async drain(timeoutMs: number): Promise<boolean> {
     this.#supervisor.stopping();
-    this.#dispatcher.close("stopping");
     let timer: Timer | undefined;
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), timeoutMs);
     });
-    const rested = this.#dispatcher
-      .rest()
+    const rested = this.#received()
+      .then(() => {
+        this.#dispatcher.close("stopping");
+        return this.#dispatcher.rest();
+      })
       .then(() => this.#supervisor.rest())
       .then(() => true);
     return await Promise.race([rested, late]).finally(() => clearTimeout(timer));
@@ -168,9 +185,10 @@ export class Pool {
   async #end(): Promise<void> {
     this.#dispatcher.close("stopping");
     this.#dispatcher.refuseWaiting("stopping");
-    clearInterval(this.#timer);
     await this.#supervisor.end();
-    this.spool.close();
+    void this.#received().then(() => this.spool.close());
+    // Readers of answers that are complete may be slow: they are looked after to the end.
+    void this.#supervisor.disposed().then(() => clearInterval(this.#timer));
   }
 
   #look(): void {

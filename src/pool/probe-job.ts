@@ -97,10 +97,8 @@ export class ProbeJob implements Job {
 
   giveUp(reason: string): void {
     const { path } = this.#probe;
-    const what = path === null ? "PHP" : `the health check ${path}`;
-    this.#reject(
-      new PhprunError("PROBE", `Cannot use the new generation: ${what} did not answer well: ${reason}`),
-    );
+    const what = path === null ? "PHP" : `The health check ${path}`;
+    this.#reject(new PhprunError("PROBE", `${what} did not answer well: ${reason}`));
   }
 
   #takeBody(bytes: number): void {

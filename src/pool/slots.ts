@@ -92,7 +92,7 @@ export class Slots {
     if (slot === undefined) return false;
     job.start(this, slot);
     if (!this.memory.submit(slot)) {
-      job.returned();
+      job.returned(false);
       this.#free.push(slot);
       return false;
     }
@@ -147,7 +147,7 @@ export class Slots {
     const running = this.#running[slot];
     if (running === undefined || !this.memory.withdraw(slot)) return undefined;
     this.#giveUp(slot);
-    running.job.returned();
+    running.job.returned(false);
     return running;
   }
 

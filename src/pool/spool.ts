@@ -21,6 +21,7 @@ export class Spool {
   readonly #regionBytes: number;
   readonly #free: number[] = [];
   #regions = 0;
+  #closed = false;
 
   /** `largestBody` bounds a region; regions are reused, so the file's size is bounded by the number in use. */
   constructor(folder: string, largestBody: number) {
@@ -34,6 +35,7 @@ export class Spool {
   }
 
   async append(region: SpoolRegion, bytes: Uint8Array): Promise<void> {
+    if (this.#closed) throw new PhprunError("SPOOL", "Cannot spool a request body: its pool has gone");
     for (let written = 0; written < bytes.length;) {
       const position = region.offset + region.bytes + written;
       written += (await writeAt(this.fd, bytes, written, bytes.length - written, position)).bytesWritten;
@@ -48,17 +50,25 @@ export class Spool {
       ftruncateSync(this.fd, 0);
       this.#free.length = 0;
       this.#regions = 0;
+      if (this.#closed) closeSync(this.fd);
     }
   }
 
+  /**
+   * Closes the file once nothing is in it any more: a write that is still on its way would go to whatever gets the
+   * descriptor's number next.
+   */
   close(): void {
-    closeSync(this.fd);
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#regions === 0) closeSync(this.fd);
   }
 }
 
 const O_TMPFILE = 0o20200000;
 
-function openUnnamed(folder: string): number {
+/** A file that has no name and goes with its descriptor. The caller closes it. */
+export function openUnnamed(folder: string): number {
   try {
     return openSync(folder, constants.O_RDWR | O_TMPFILE, 0o600);
   } catch {

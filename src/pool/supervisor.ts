@@ -38,6 +38,8 @@ export class Supervisor {
   #current: Generation | null = null;
   #candidate: Generation | null = null;
   readonly #draining = new Map<Generation, Promise<void>>();
+  /** All that have memory: those above, and those whose host has ended while a client still reads. */
+  readonly #undisposed = new Set<Generation>();
   /** What PHP complained of when the generation started that serves, or served last. */
   #known: readonly string[] = [];
   #number = 0;
@@ -127,6 +129,9 @@ export class Supervisor {
         throw new PhprunError("PHP_START", `PHP complains when it starts:\n  ${fresh.join("\n  ")}`);
       }
       await generation.probe();
+      // A pool that has grown does not begin anew with its least workers.
+      const grown = this.#current?.workers.wanted ?? 0;
+      if (grown > generation.workers.wanted) generation.resize(grown);
       await generation.complete();
       return generation;
     } catch (error) {
@@ -197,9 +202,7 @@ export class Supervisor {
   }
 
   sweep(nowMs: number, stepMs: number): void {
-    this.#candidate?.sweep(nowMs, stepMs);
-    this.#current?.sweep(nowMs, stepMs);
-    for (const generation of this.#draining.keys()) generation.sweep(nowMs, stepMs);
+    for (const generation of this.#undisposed) generation.sweep(nowMs, stepMs);
   }
 
   /** Resolves once no generation has a request any more. */
@@ -215,8 +218,16 @@ export class Supervisor {
     await Promise.all([this.#abandoned, ...this.generations.map((generation) => generation.end())]);
   }
 
+  /** Resolves when nobody reads from any generation any more. After `end`. */
+  async disposed(): Promise<void> {
+    await Promise.all([...this.#undisposed].map((generation) => generation.disposed));
+  }
+
   #next(setup: PoolSetup): Generation {
-    return new Generation(++this.#number, setup, this.#options.spoolFd, this.#log, this.#hooks);
+    const generation = new Generation(++this.#number, setup, this.#options.spoolFd, this.#log, this.#hooks);
+    this.#undisposed.add(generation);
+    void generation.disposed.then(() => this.#undisposed.delete(generation));
+    return generation;
   }
 
   #become(generation: Generation): void {
@@ -269,23 +280,23 @@ export class Supervisor {
     const failures = this.#hostFailures++;
     const waitMs =
       failures === 0 ? 0 : Math.min(HOST_BACKOFF_LIMIT_MS, HOST_BACKOFF_MS * 2 ** (failures - 1));
-    this.#hostTimer = setTimeout(() => {
+    this.#hostTimer = setTimeout(() => void this.#tryAnother(), waitMs);
+  }
+
+  async #tryAnother(): Promise<void> {
+    try {
       const generation = this.#next(this.#setup);
-      generation
-        .start()
-        .then(() => {
-          // A reload may have been quicker.
-          if (this.#ended || this.#current !== null) return generation.end();
-          this.#log.info("a new host has taken over", { gen: generation.number });
-          this.#become(generation);
-          return this.#probeCurrent(generation);
-        })
-        .catch((error: unknown) => {
-          if (this.#ended || this.#current !== null) return;
-          this.#log.error(error instanceof Error ? error.message : String(error), { gen: generation.number });
-          this.#startAnother();
-        });
-    }, waitMs);
+      await generation.start();
+      // A reload may have been quicker.
+      if (this.#ended || this.#current !== null) return await generation.end();
+      this.#log.info("a new host has taken over", { gen: generation.number });
+      this.#become(generation);
+      this.#probeCurrent(generation);
+    } catch (error) {
+      if (this.#ended || this.#current !== null) return;
+      this.#log.error(error instanceof Error ? error.message : String(error), { gen: this.#number });
+      this.#startAnother();
+    }
   }
 
   #fail(why: string): void {

@@ -4,21 +4,18 @@
  * Everything lives in one temporary folder (a copy of WordPress, the database, its socket) and goes with it.
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { eventually, type Server, start, targets, test, within } from "../harness.ts";
+import { Database, whyNoDatabase } from "../database.ts";
+import { type Server, start, targets, test } from "../harness.ts";
 
 const WORDPRESS = "/usr/share/wordpress";
 const missing = whatIsMissing();
 
 function whatIsMissing(): string | undefined {
   if (!existsSync(join(WORDPRESS, "wp-settings.php"))) return `no ${WORDPRESS}`;
-  for (const program of ["mariadbd", "mariadb-install-db"]) {
-    if (Bun.which(program) === null) return `no ${program}`;
-  }
-  return undefined;
+  return whyNoDatabase();
 }
 
 const PASSWORD = "corr3ct horse Battery";
@@ -36,7 +33,7 @@ describe(missing === undefined ? "WordPress" : `WordPress (skipped: ${missing})`
 
   beforeAll(async () => {
     if (missing !== undefined) return;
-    database = await Database.start();
+    database = await Database.start("wordpress");
     const docroot = copyOfWordPress(database);
     server = await start({
       target,
@@ -209,84 +206,4 @@ require_once ABSPATH . 'wp-settings.php';
 `,
   );
   return docroot;
-}
-
-/** A MariaDB server in a temporary folder, reachable through a unix socket alone. */
-class Database {
-  readonly folder: string;
-  readonly socket: string;
-  #process: Bun.Subprocess | undefined;
-
-  private constructor(folder: string) {
-    this.folder = folder;
-    this.socket = join(folder, "db.sock");
-  }
-
-  static async start(): Promise<Database> {
-    const database = new Database(mkdtempSync(join(tmpdir(), "phprun-apps-")));
-    process.once("exit", database.#endNow);
-    try {
-      await database.#start();
-      return database;
-    } catch (error) {
-      await database.stop();
-      throw error;
-    }
-  }
-
-  async stop(): Promise<void> {
-    process.off("exit", this.#endNow);
-    const running = this.#process;
-    if (running !== undefined) {
-      running.kill("SIGTERM");
-      await within(running.exited, "MariaDB has stopped").catch(() => running.kill("SIGKILL"));
-    }
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-
-  async #start(): Promise<void> {
-    const data = join(this.folder, "db");
-    const log = join(this.folder, "db.log");
-    const init = join(this.folder, "init.sql");
-    writeFileSync(init, "CREATE DATABASE IF NOT EXISTS wordpress;\n");
-    // It refuses to run as root unless told to.
-    const user = process.getuid?.() === 0 ? ["--user=root"] : [];
-    const place = ["--no-defaults", `--datadir=${data}`, ...user];
-    const made = Bun.spawnSync([
-      "mariadb-install-db",
-      ...place,
-      "--auth-root-authentication-method=normal",
-      "--skip-test-db",
-      "--skip-name-resolve",
-    ]);
-    if (made.exitCode !== 0) throw new Error(`mariadb-install-db: ${made.stdout}${made.stderr}`);
-    // Nothing here has to survive a power cut.
-    const careless = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--innodb-fast-shutdown=2"];
-    const running = Bun.spawn(
-      [
-        "mariadbd",
-        ...place,
-        `--socket=${this.socket}`,
-        "--skip-networking",
-        `--init-file=${init}`,
-        ...careless,
-      ],
-      { stdio: ["ignore", Bun.file(log), Bun.file(log)] },
-    );
-    this.#process = running;
-    await eventually(
-      "MariaDB takes connections",
-      () => {
-        if (running.exitCode !== null) throw new Error(`MariaDB ended with ${running.exitCode}`);
-        return existsSync(this.socket) ? true : undefined;
-      },
-      () => `Its log is ${log}`,
-    );
-  }
-
-  /** For the runner's own exit. */
-  readonly #endNow = (): void => {
-    this.#process?.kill("SIGKILL");
-    rmSync(this.folder, { recursive: true, force: true });
-  };
 }

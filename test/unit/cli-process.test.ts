@@ -153,7 +153,7 @@ test("a server reopens its logs and reloads when asked, and ends when its gracef
   await Bun.sleep(0);
   signals.count("stop");
   await Bun.sleep(0);
-  expect(asked).toEqual(["reopenLogs", "reload by SIGHUP", "stop"]);
+  expect(asked).toEqual(["reopenLogs", "reload by signal", "stop"]);
   finish();
   await running;
 });

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { Elastic } from "../../src/pool/elastic.ts";
 import { describeExit, Workers } from "../../src/pool/workers.ts";
 
 /** Starts what is due and lets each of them end at once. Returns how many that were. */
@@ -45,6 +47,116 @@ test("one worker that fails does not give up a pool in which another runs", () =
     workers.apply({ kind: "exited", worker: 1, pid: 2, exit: { signal: 9 } }, 1);
   }
   expect(workers.failed).toBeFalse();
+});
+
+test("of workers beyond those wanted the idle ones go first, then those with the highest numbers", () => {
+  const workers = new Workers(5);
+  for (const { number } of workers.takeDue(0)) {
+    workers.apply({ kind: "spawned", worker: number, pid: 100 + number, generation: 1 }, 0);
+  }
+  workers.wanted = 2;
+  const isIdle = (number: number) => number === 0 || number === 2;
+  expect(workers.takeExcess(isIdle).map(({ number }) => number)).toEqual([2, 0, 4]);
+  for (const { number } of workers.takeExcess(isIdle)) expect(workers.retire(number, "idle")).toBeTrue();
+  expect(workers.takeExcess(isIdle)).toEqual([]);
+  expect([workers.running, workers.alive]).toEqual([2, 5]);
+});
+
+test("a worker that is asked to end counts until it has, and is asked once", () => {
+  const workers = new Workers(2);
+  for (const { number } of workers.takeDue(0)) {
+    expect(workers.retire(number, "idle")).toBeFalse();
+    workers.apply({ kind: "spawned", worker: number, pid: 100 + number, generation: 1 }, 0);
+  }
+  expect(workers.retire(1, "max_requests")).toBeTrue();
+  expect(workers.retire(1, "memory")).toBeFalse();
+  expect(workers.all[1]?.retiredFor).toBe("max_requests");
+  expect([workers.running, workers.takeDue(5000).length]).toEqual([1, 0]);
+  workers.apply({ kind: "exited", worker: 1, pid: 101, exit: { code: 0 } }, 5000);
+  expect(workers.all[1]?.retiredFor).toBeNull();
+  expect(workers.takeDue(5000).map(({ number }) => number)).toEqual([1]);
+  expect(workers.retire(7, "idle")).toBeFalse();
+});
+
+test("as many are wanted as there may be, and not fewer than none", () => {
+  const workers = new Workers(3, 1);
+  expect(workers.takeDue(0)).toBeArrayOfSize(1);
+  workers.wanted = 99;
+  expect(workers.wanted).toBe(3);
+  expect(workers.takeDue(0)).toBeArrayOfSize(2);
+  workers.wanted = -1;
+  expect([workers.wanted, workers.failed, workers.nextDueMs()]).toEqual([0, false, Number.POSITIVE_INFINITY]);
+});
+
+/** What may happen to workers within 50 ms. */
+const happening = fc.record({
+  worker: fc.nat(7),
+  what: fc.constantFrom("start", "start", "start", "fail", "crash", "end", "retire", "nothing"),
+  taken: fc.nat(2),
+});
+type Happening = typeof happening extends fc.Arbitrary<infer T> ? T : never;
+const demand = fc.record({ busy: fc.nat(12), waiting: fc.nat(20), longestWaitMs: fc.nat(2000) });
+const life = fc.array(fc.tuple(happening, happening, demand), { minLength: 100, maxLength: 400 });
+
+test("whatever happens to elastic workers, none is counted twice and the limits are kept", () => {
+  const bounds = { min: 2, max: 6, idleTimeoutMs: 500 };
+  fc.assert(
+    fc.property(life, (looks) => {
+      const elastic = new Elastic(bounds);
+      const workers = new Workers(bounds.max, bounds.min);
+      const processes = new Map<number, number>();
+      const spawning = new Set<number>();
+      let nowMs = 0;
+      let lastPid = 0;
+      const happen = ({ worker, what, taken }: Happening) => {
+        const pid = processes.get(worker);
+        if (spawning.has(worker) && (what === "start" || what === "fail")) {
+          spawning.delete(worker);
+          if (what === "fail") return workers.apply({ kind: "spawn-failed", worker, errno: 11 }, nowMs);
+          processes.set(worker, ++lastPid);
+          return workers.apply({ kind: "spawned", worker, pid: lastPid, generation: 1 }, nowMs);
+        }
+        if (pid !== undefined && (what === "crash" || what === "end")) {
+          processes.delete(worker);
+          const exit = what === "crash" ? { signal: 11 } : { code: 0 };
+          return workers.apply({ kind: "exited", worker, pid, exit }, nowMs, taken);
+        }
+        if (what === "retire") workers.retire(worker, "max_requests");
+        return undefined;
+      };
+      for (const [one, other, { busy, waiting, longestWaitMs }] of looks) {
+        nowMs += 50;
+        happen(one);
+        happen(other);
+        const load = {
+          running: workers.alive,
+          busy: Math.min(busy, workers.running),
+          waiting,
+          longestWaitMs,
+        };
+        workers.wanted = elastic.wanted(load, nowMs);
+        for (const { number } of workers.takeExcess(() => false)) workers.retire(number, "idle");
+        const before = workers.alive;
+        for (const { number } of workers.takeDue(nowMs)) {
+          expect(spawning.has(number) || processes.has(number)).toBeFalse();
+          spawning.add(number);
+        }
+        expect(workers.alive).toBeLessThanOrEqual(Math.max(before, workers.wanted));
+        expect(workers.alive).toBe(spawning.size + processes.size);
+        expect(workers.running).toBeLessThanOrEqual(workers.wanted);
+        expect(workers.wanted).toBeWithin(bounds.min, bounds.max + 1);
+        for (const { number, state, pid } of workers.all) {
+          expect(pid).toBe(processes.get(number) ?? 0);
+          expect(state === "starting").toBe(spawning.has(number));
+        }
+        // Whoever is missing is due at some time, unless all has failed.
+        const missing = workers.wanted > workers.alive && !workers.failed;
+        expect(Number.isFinite(workers.nextDueMs())).toBe(missing);
+        expect(workers.nextDueMs()).toBeGreaterThan(nowMs);
+      }
+    }),
+    { numRuns: 60 },
+  );
 });
 
 test("an exit is described by its code, or by the usual name of its signal", () => {
