@@ -241,7 +241,8 @@ export class BodyStream {
         this.#rouse();
       } while (this.#room() > 0 && (spool.bytes > 0 || this.#ahead.length > 0));
     } catch (error) {
-      if (!this.#done && restSpoolTo(this.#limits.folder)) this.#hooks.cannotSpool(error);
+      const isOurs = !this.#done && this.#available > 0;
+      if (isOurs && restSpoolTo(this.#limits.folder)) this.#hooks.cannotSpool(error);
     }
     this.#spooling = false;
     if (this.#spool?.bytes === 0) this.#closeSpool();

@@ -30,6 +30,9 @@ export async function receiveBody(
   return await receiveLarge(request, spool, limits);
 }
 
+/** Once a body goes to the spool file, pieces smaller than this are put together before they are written. */
+const WORTH_WRITING_BYTES = 16 * 1024;
+
 async function receiveLarge(
   request: Request,
   spool: Spool,
@@ -37,7 +40,7 @@ async function receiveLarge(
 ): Promise<Received> {
   if (request.body === null) return { body: null };
   const reader = request.body.getReader();
-  const first: Uint8Array[] = [];
+  const gathered = new Gathered();
   let total = 0;
   let region: SpoolRegion | undefined;
   const fail = async (error: "too-large" | "aborted" | "spool", cause?: unknown): Promise<Received> => {
@@ -53,24 +56,54 @@ async function receiveLarge(
       return await fail("aborted", cause);
     }
     if (piece.done) break;
-    total += piece.value.length;
+    const { value } = piece;
+    total += value.length;
     if (total > limits.most) return await fail("too-large");
-    if (total <= limits.inMemory) {
-      first.push(piece.value);
+    const most = total <= limits.inMemory ? limits.inMemory : WORTH_WRITING_BYTES;
+    if (gathered.length + value.length <= most) {
+      gathered.add(value);
       continue;
     }
     try {
-      if (region === undefined) {
-        region = spool.take();
-        for (const earlier of first.splice(0)) await spool.append(region, earlier);
-      }
-      await spool.append(region, piece.value);
+      region ??= spool.take();
+      if (gathered.length > 0) await spool.append(region, gathered.take());
+      await spool.append(region, value);
     } catch (cause) {
       return await fail("spool", cause);
     }
   }
-  if (region !== undefined) return { body: { kind: "spooled", region, given: false } };
-  return { body: { kind: "memory", bytes: Buffer.concat(first) } };
+  if (region === undefined) return { body: { kind: "memory", bytes: gathered.take() } };
+  try {
+    if (gathered.length > 0) await spool.append(region, gathered.take());
+  } catch (cause) {
+    return await fail("spool", cause);
+  }
+  return { body: { kind: "spooled", region, given: false } };
+}
+
+/** Pieces put together: a client that sends a byte at a time must not cost an object for each. */
+class Gathered {
+  length = 0;
+  #buffer = Buffer.alloc(0);
+
+  add(piece: Uint8Array): void {
+    const needed = this.length + piece.length;
+    if (needed > this.#buffer.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#buffer.length));
+      larger.set(this.take());
+      this.#buffer = larger;
+      this.length = needed - piece.length;
+    }
+    this.#buffer.set(piece, this.length);
+    this.length = needed;
+  }
+
+  /** What there is. It is overwritten by what is added next. */
+  take(): Uint8Array {
+    const bytes = this.#buffer.subarray(0, this.length);
+    this.length = 0;
+    return bytes;
+  }
 }
 
 /** Of a body whose client has gone there is nothing to cancel; that is no failure of ours. */

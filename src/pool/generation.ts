@@ -165,6 +165,8 @@ export class Generation {
       return this.report;
     } catch (error) {
       this.#host?.kill();
+      // Whoever hears of the failure may end the whole server: nothing is to stay behind.
+      await Promise.race([this.#host?.exited, Bun.sleep(HOST_END_MS)]);
       void this.#dispose();
       throw withComplaints(error, complaints);
     } finally {
@@ -221,6 +223,10 @@ export class Generation {
     // With fewer wanted, the starts that have failed so far may be enough to give up; no event would tell.
     if (this.workers.failed) this.#hooks.barren(this, this.workers.failedStarts);
     this.#topUp();
+    this.#shed();
+  }
+
+  #shed(): void {
     const isIdle = (worker: number) => this.#memory.worker(worker).state === WorkerState.idle;
     for (const { number } of this.workers.takeExcess(isIdle)) this.retire(number, "idle", null);
   }
@@ -279,7 +285,7 @@ export class Generation {
       clearTimeout(timer);
     }
     // What one of them completed and could not report any more is still good.
-    for (const { number, pid } of this.workers.all) if (pid !== 0) this.#memory.bury(number);
+    for (const { number } of this.workers.all) this.#memory.bury(number);
     this.slots.drain();
     for (const [slot] of this.slots.running()) {
       // It has been answered, and waits for its reader: see `disposed`.
@@ -398,6 +404,8 @@ export class Generation {
     }
     if (this.workers.failed) this.#hooks.barren(this, this.workers.failedStarts);
     this.#topUp();
+    // One that was on its way when fewer were wanted is there now. Of a draining generation they leave one by one.
+    if (this.role !== "draining") this.#shed();
     this.#countWorkers();
   }
 
@@ -441,8 +449,16 @@ export class Generation {
       });
     }
     if (slot >= 0) this.slots.lose(slot, lossFor(killedFor, exit));
-    setTimeout(() => this.#memory.resubmitOrphans(), ORPHAN_MS);
+    this.#resubmitLater();
     return running;
+  }
+
+  #resubmitLater(): void {
+    setTimeout(() => {
+      this.#memory.resubmitOrphans();
+      // The ring may have had no room for all of them.
+      if (this.slots.waiting > 0) this.#resubmitLater();
+    }, ORPHAN_MS);
   }
 
   // ---- host ------------------------------------------------------------------------------------------
@@ -465,7 +481,10 @@ export class Generation {
     this.#hooks.gone(this, how);
     for (const worker of this.workers.all) {
       if (worker.pid !== 0) this.#bury(worker.number, worker.pid, { signal: 9 });
+      // One that we have not heard of yet may have ended a request and died before it reported it.
+      else this.#memory.bury(worker.number);
     }
+    this.slots.drain();
     this.workers.allGone();
     for (const [slot] of this.slots.running()) {
       if (this.#memory.phase(slot) !== Phase.ended)

@@ -187,3 +187,26 @@ test("empty() resolves when the last slot comes back, however it does", async ()
   await resolved;
   expect([rig.served.length, rig.lost.length]).toEqual([1, 1]);
 });
+
+test("a request whose worker died before it began does not push out one that waits when the ring is full", () => {
+  const rig = new Rig();
+  const first = rig.submit(1);
+  rig.host.step(0);
+  rig.host.reap(0);
+  const second = rig.submit(2);
+  for (let number = 3; ; number++) {
+    const { place } = rig.submit(number);
+    if (place === undefined) break;
+    rig.slots.withdraw(place.slot);
+  }
+  expect(rig.memory.bury(0)).toBe(-1);
+  expect(rig.memory.resubmitOrphans()).toBe(0);
+  rig.host.spawn(0);
+  rig.work();
+  rig.slots.drain();
+  expect([first.how, second.how]).toEqual([undefined, "answered"]);
+  expect(rig.memory.resubmitOrphans()).toBe(1);
+  rig.work();
+  rig.slots.drain();
+  expect(first.how).toBe("answered");
+});
