@@ -9,7 +9,7 @@ const readAt = promisify(read);
 /** So much is written or read at once. A reader that takes nothing more has as much of it in memory. */
 const PIECE_BYTES = 128 * 1024;
 /** So much has been read before the file system gets it back. */
-const GIVE_BACK_BYTES = 4 * 1024 * 1024;
+const GIVE_BACK_BYTES = 1024 * 1024;
 const MOST_SPARE = 8;
 /** How long a folder that could not be written to is left alone. */
 const REST_MS = 10_000;

@@ -113,8 +113,6 @@ export function bodies(subject: () => Subject): void {
       await slow.send(requestBytes(`GET /slow-reader.php?id=${id} HTTP/1.1`));
       await server.record(id, /sent 10\n/);
       for (let i = 0; i < 10; i++) expect((await get(url, "/hello.php")).text).toBe("Hello");
-      // 26 MB do not fit the buffers on the way: the script waits for the reader.
-      expect(await server.record(id, /sent/)).not.toContain("all sent");
       slow.resume();
       const answer = await slow.response();
       expect([answer.whole, answer.body.length]).toEqual([true, 400 * 65_536]);
