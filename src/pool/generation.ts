@@ -417,7 +417,9 @@ export class Generation {
     this.workers.apply(
       { kind: "exited", worker, pid, exit },
       performance.now(),
-      requests - (pid === this.#probedPid ? 1 : 0) + (running === undefined || running.job.isProbe ? 0 : 1),
+      // It may have died before it counted our probe.
+      Math.max(0, requests - (pid === this.#probedPid ? 1 : 0)) +
+        (running === undefined || running.job.isProbe ? 0 : 1),
     );
     if (leaving === Leaving.memory) {
       const held = Math.round(ownBytes / 1048576);
