@@ -1,24 +1,23 @@
-import { closeSync } from "node:fs";
 import { Leaving, Phase, WorkerState } from "../../ffi/layout.ts";
 import { PoolMemory } from "../../ffi/pool-memory.ts";
-import { socketPair } from "../../ffi/system.ts";
 import type { PoolConfig } from "../config/config.ts";
 import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { PhpReport } from "../php/report.ts";
-import { connectFd } from "./connect-fd.ts";
 import type { RestartReason } from "./counters.ts";
 import { stepDeadline, stepSlow } from "./deadlines.ts";
+import { GenerationLog, startError, withComplaints } from "./generation-log.ts";
+import { HostChannels } from "./host-channels.ts";
 import { HostProcess } from "./host-process.ts";
 import type { Loss } from "./job.ts";
-import { LogChannel, type LogRecord } from "./log-channel.ts";
 import { memoryOptions } from "./memory-options.ts";
 import { Command, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
 import { type Probe, ProbeJob } from "./probe-job.ts";
 import { Recycling } from "./recycling.ts";
 import { type Running, Slots } from "./slots.ts";
 import { killOrphan } from "./orphans.ts";
-import { describeExit, EXIT_CALLED, Workers } from "./workers.ts";
+import { lossFor, restartReason } from "./worker-end.ts";
+import { Workers } from "./workers.ts";
 
 /** A host that does not report within this time is given up. */
 const HOST_START_MS = 30_000;
@@ -50,7 +49,7 @@ export interface GenerationHooks {
   slow(generation: Generation): void;
   /** Its workers end right after their start, and it has given up starting them. */
   barren(generation: Generation, starts: number): void;
-  /** Its host has ended by itself. What its workers had is lost; the rest has been withdrawn by `detach`. */
+  /** Its host has ended by itself. What its workers had will be lost; the rest can be withdrawn. */
   gone(generation: Generation, how: string): void;
 }
 
@@ -73,19 +72,18 @@ export class Generation {
   /** The worker that answered our probe. */
   #probedPid = 0;
   readonly #log: Log;
+  readonly #says: GenerationLog;
   readonly #hooks: GenerationHooks;
   readonly #memory: PoolMemory;
   readonly #recycling: Recycling;
   readonly #spoolFd: number;
-  #sockets: Bun.Socket<undefined>[] = [];
+  #channels: HostChannels | undefined;
   #host: HostProcess | undefined;
   /** Has the host reported, so that it takes commands? */
   #ready = false;
   #ending = false;
   readonly #disposed = Promise.withResolvers<void>();
   #respawnTimer: Timer | undefined;
-  /** What PHP complains of while it starts and is probed; null while nobody collects it. */
-  #complaints: string[] | null = [];
 
   constructor(number: number, setup: PoolSetup, spoolFd: number, log: Log, hooks: GenerationHooks) {
     this.number = number;
@@ -108,6 +106,7 @@ export class Generation {
       lost: hooks.lost,
       freed: () => hooks.freed(this),
     });
+    this.#says = new GenerationLog(log, number, this.slots);
   }
 
   /** Resolves when nobody reads from its memory any more, which may be long after its host has ended. */
@@ -131,13 +130,18 @@ export class Generation {
       this.#host?.kill();
     }, HOST_START_MS);
     const complaints: string[] = [];
-    this.#complaints = complaints;
+    this.#says.collect(complaints);
     try {
       if (this.#ending) throw startError("it is not wanted any more");
-      const descriptors = await this.#connect();
+      const channels = await HostChannels.open({
+        woken: () => this.slots.drain(),
+        record: (record) => this.#says.record(record),
+      });
+      this.#channels = channels;
+      const descriptors = { pool: this.#memory.fd, spool: this.#spoolFd, ...channels.theirs };
       try {
         this.#host = await HostProcess.start(this.setup.host, this.setup.env, descriptors, {
-          line: (text) => this.#stderrLine(text),
+          line: (text) => this.#says.line(text),
           gone: (code, signal) => {
             const how = String(signal ?? `exit code ${code}`);
             reject(startError(`its host ended with ${how}`));
@@ -151,8 +155,7 @@ export class Generation {
         });
         if (this.#ending) throw startError("it is not wanted any more");
       } finally {
-        closeSync(descriptors.wake);
-        closeSync(descriptors.log);
+        channels.closeTheirs();
       }
       const report = await promise;
       // Complaints come on other sockets, and were sent before the report: they have arrived, but may not have been read.
@@ -160,6 +163,7 @@ export class Generation {
       if (this.endedWith !== null) throw startError(`its host ended with ${this.endedWith}`);
       if (this.#ending) throw startError("it is not wanted any more");
       this.#ready = true;
+      this.#says.silent = false;
       this.report = { ...report, startupErrors: [...new Set(complaints)] };
       this.#topUp();
       return this.report;
@@ -171,7 +175,7 @@ export class Generation {
       throw withComplaints(error, complaints);
     } finally {
       clearTimeout(timer);
-      this.#complaints = null;
+      this.#says.collect(null);
     }
   }
 
@@ -179,7 +183,7 @@ export class Generation {
   async probe(): Promise<void> {
     const complaints: string[] = [];
     // Of one that serves already, others have what is logged meanwhile.
-    this.#complaints = this.role === "candidate" ? complaints : null;
+    this.#says.collect(this.role === "candidate" ? complaints : null);
     const job = new ProbeJob(this.setup.probe);
     try {
       this.#unsentProbe = job;
@@ -194,7 +198,7 @@ export class Generation {
       await Bun.sleep(5);
       throw withComplaints(error, complaints);
     } finally {
-      this.#complaints = null;
+      this.#says.collect(null);
     }
   }
 
@@ -234,7 +238,7 @@ export class Generation {
   /** Asks a worker to end after its request. `why` is for the log; null: it is no news. */
   retire(worker: number, reason: RestartReason, why: string | null): void {
     if (!this.workers.retire(worker, reason)) return;
-    if (why !== null) this.#log.info(`replacing a worker: it ${why}`, this.nameOf(worker));
+    if (why !== null) this.#says.replaced(worker, why);
     this.#memory.retire(worker);
     this.#countWorkers();
   }
@@ -296,10 +300,6 @@ export class Generation {
 
   // ---- what its requests need ----------------------------------------------------------------------
 
-  drainSlots(): void {
-    this.slots.drain();
-  }
-
   /** Lets every job look at its client, and kills what is overdue. */
   sweep(nowMs: number, stepMs: number): void {
     if (this.slots.inFlight === 0) return;
@@ -325,13 +325,8 @@ export class Generation {
     this.retire(worker, "memory_kill", null);
     running.stage = "killed";
     running.killedFor = "memory";
-    this.#log.warn(`killed a worker: it ${why}`, { ...this.nameOf(worker), ...running.job.about });
+    this.#says.killed(worker, `it ${why}`, running);
     this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
-  }
-
-  /** How a worker is named in the log. Its record stays until its successor is started. */
-  nameOf(worker: number): { worker: number; gen: number; pid: number } {
-    return { worker, gen: this.number, pid: this.#memory.worker(worker).pid };
   }
 
   #stepDeadline(slot: number, running: Running, nowMs: number, stepMs: number): void {
@@ -344,8 +339,8 @@ export class Generation {
         break;
       case "kill": {
         running.killedFor = "deadline";
-        const message = `killed a worker: its request did not end within ${config.killAfterMs} ms after its deadline`;
-        this.#log.warn(message, { ...this.nameOf(worker), ...running.job.about });
+        const why = `its request did not end within ${config.killAfterMs} ms after its deadline`;
+        this.#says.killed(worker, why, running);
         this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
         break;
       }
@@ -358,7 +353,7 @@ export class Generation {
         this.#memory.look(worker, this.#memory.requestId(slot));
         break;
       case "tell":
-        this.#tellSlow(running, worker, "");
+        this.#says.slow(running, worker, "");
         break;
       case "nothing":
         break;
@@ -422,12 +417,7 @@ export class Generation {
         (running === undefined || running.job.isProbe ? 0 : 1),
     );
     if (leaving === Leaving.memory) {
-      const held = Math.round(ownBytes / 1048576);
-      this.#log.info(`replacing a worker: it held ${held} MiB after its request`, {
-        worker,
-        gen: this.number,
-        pid,
-      });
+      this.#says.replaced(worker, `held ${Math.round(ownBytes / 1048576)} MiB after its request`);
     }
     this.#hooks.ended(this, restartReason(exit, running, leaving, retiredFor), exit);
   }
@@ -443,12 +433,7 @@ export class Generation {
     // A kill of ours has been logged with its reason.
     const killedFor = running?.killedFor ?? null;
     if (killedFor === null && (running !== undefined || !("code" in exit && exit.code === 0))) {
-      this.#log.error(`a worker died: ${describeExit(exit)}`, {
-        ...this.nameOf(worker),
-        pid,
-        ...running?.job.about,
-        ...(lastFunction === "" ? {} : { in: lastFunction }),
-      });
+      this.#says.died(worker, pid, exit, running, lastFunction);
     }
     if (slot >= 0) this.slots.lose(slot, lossFor(killedFor, exit));
     this.#resubmitLater();
@@ -498,67 +483,9 @@ export class Generation {
   /** The sockets and the memory go when nobody reads from a slot any more. */
   async #dispose(): Promise<void> {
     await this.slots.empty();
-    for (const socket of this.#sockets) socket.end();
-    this.#sockets = [];
+    this.#channels?.end();
     this.#memory.close();
     this.#disposed.resolve();
-  }
-
-  /** The ends the host inherits; the caller closes them. */
-  async #connect(): Promise<{ pool: number; wake: number; spool: number; log: number }> {
-    const [wakeOurs, wake] = socketPair();
-    const [logOurs, log] = pairBeside(wakeOurs, wake);
-    const channel = new LogChannel();
-    try {
-      // One by one: `#dispose` ends those that are there.
-      this.#sockets.push(await connectFd(wakeOurs, { data: () => this.slots.drain() }));
-      this.#sockets.push(
-        await connectFd(logOurs, {
-          data: (_socket, bytes) => {
-            for (const record of channel.read(bytes)) this.#logRecord(record);
-          },
-        }),
-      );
-    } catch (error) {
-      closeSync(wake);
-      closeSync(log);
-      throw error;
-    }
-    return { pool: this.#memory.fd, wake, spool: this.#spoolFd, log };
-  }
-
-  // ---- what they say ---------------------------------------------------------------------------------
-
-  #logRecord(record: LogRecord): void {
-    if (record.level === "slow") return this.#slowRecord(record);
-    if (this.#complaints !== null) this.#complaints.push(record.text.trim());
-    // Complaints of the start are told by whoever started it.
-    if (!this.#ready) return;
-    this.#log[record.level](record.text, {
-      ...(record.worker === null ? {} : this.nameOf(record.worker)),
-      ...(record.script === "" ? {} : { script: record.script }),
-    });
-  }
-
-  #slowRecord({ worker, request, text }: LogRecord): void {
-    for (const [slot, running] of this.slots.running()) {
-      if (this.#memory.requestId(slot) === request) return this.#tellSlow(running, worker ?? 0, text);
-    }
-  }
-
-  #tellSlow(running: Running, worker: number, trace: string): void {
-    if (running.slow === "told") return;
-    running.slow = "told";
-    const seconds = ((performance.now() - running.runningSinceMs) / 1000).toFixed(1);
-    this.#log.warn(`slow request: ${seconds} s so far${trace === "" ? "" : `, ${trace}`}`, {
-      ...this.nameOf(worker),
-      ...running.job.about,
-    });
-  }
-
-  #stderrLine(text: string): void {
-    if (this.#complaints !== null) this.#complaints.push(text.trim());
-    if (this.#ready) this.#log.warn(text, { source: "stderr", gen: this.number });
   }
 
   #whyNoAnswer(): string {
@@ -568,46 +495,4 @@ export class Generation {
     if (failedStarts > 0) return `its workers end right after their start, ${failedStarts} times in a row`;
     return `no answer within ${this.setup.probe.timeoutMs} ms`;
   }
-}
-
-function restartReason(
-  exit: Exit,
-  running: Running | undefined,
-  leaving: number,
-  retiredFor: RestartReason | null,
-): RestartReason {
-  if (running?.killedFor === "deadline") return "deadline";
-  if (running?.killedFor === "memory") return "memory_kill";
-  if ("signal" in exit) return "crash";
-  if (exit.code === EXIT_CALLED) return "exit";
-  if (leaving === Leaving.memory) return "memory";
-  return retiredFor ?? "exit";
-}
-
-function lossFor(killedFor: Running["killedFor"], exit: Exit): Loss {
-  if (killedFor === "deadline") return { kind: "killed-by-deadline" };
-  return killedFor === "memory" ? { kind: "killed-for-memory" } : { kind: "died", exit };
-}
-
-/** A second pair; the first is closed when there is none. */
-function pairBeside(...first: number[]): ReturnType<typeof socketPair> {
-  try {
-    return socketPair();
-  } catch (error) {
-    for (const fd of first) closeSync(fd);
-    throw error;
-  }
-}
-
-function startError(why: string): PhprunError {
-  return new PhprunError("HOST_START", `Cannot start PHP: ${why}`);
-}
-
-/** The error with what PHP itself had to say. */
-function withComplaints(error: unknown, complaints: readonly string[]): unknown {
-  if (!(error instanceof PhprunError) || complaints.length === 0) return error;
-  return new PhprunError(error.code, [error.message, ...new Set(complaints)].join("\n  "), {
-    exitCode: error.exitCode,
-    cause: error,
-  });
 }

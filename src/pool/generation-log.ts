@@ -1,0 +1,99 @@
+import type { PoolMemory } from "../../ffi/pool-memory.ts";
+import { PhprunError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import type { LogRecord } from "./log-channel.ts";
+import type { Exit } from "./messages.ts";
+import type { Running, Slots } from "./slots.ts";
+import { describeExit } from "./workers.ts";
+
+/** What a generation says, and what is said of it. */
+export class GenerationLog {
+  readonly #log: Log;
+  readonly #number: number;
+  readonly #memory: PoolMemory;
+  readonly #slots: Slots;
+  /** What PHP complains of while somebody wants to hear of it. */
+  #complaints: string[] | null = null;
+  /** While it starts, what it says is told by whoever started it. */
+  silent = true;
+
+  constructor(log: Log, number: number, slots: Slots) {
+    this.#log = log;
+    this.#number = number;
+    this.#slots = slots;
+    this.#memory = slots.memory;
+  }
+
+  /** Collects from here on, until null is given. */
+  collect(complaints: string[] | null): void {
+    this.#complaints = complaints;
+  }
+
+  /** How a worker is named. Its record stays until its successor is started. */
+  nameOf(worker: number): { worker: number; gen: number; pid: number } {
+    return { worker, gen: this.#number, pid: this.#memory.worker(worker).pid };
+  }
+
+  record(record: LogRecord): void {
+    if (record.level === "slow") return this.#slowRecord(record);
+    this.#complaints?.push(record.text.trim());
+    if (this.silent) return;
+    this.#log[record.level](record.text, {
+      ...(record.worker === null ? {} : this.nameOf(record.worker)),
+      ...(record.script === "" ? {} : { script: record.script }),
+    });
+  }
+
+  /** A line on the standard error or output of the host or a worker. */
+  line(text: string): void {
+    this.#complaints?.push(text.trim());
+    if (!this.silent) this.#log.warn(text, { source: "stderr", gen: this.#number });
+  }
+
+  replaced(worker: number, why: string): void {
+    this.#log.info(`replacing a worker: it ${why}`, this.nameOf(worker));
+  }
+
+  killed(worker: number, why: string, running: Running): void {
+    this.#log.warn(`killed a worker: ${why}`, { ...this.nameOf(worker), ...running.job.about });
+  }
+
+  died(worker: number, pid: number, exit: Exit, running: Running | undefined, place: string): void {
+    this.#log.error(`a worker died: ${describeExit(exit)}`, {
+      ...this.nameOf(worker),
+      pid,
+      ...running?.job.about,
+      ...(place === "" ? {} : { in: place }),
+    });
+  }
+
+  /** Once per request. `trace`: where its script is; empty when that is not known. */
+  slow(running: Running, worker: number, trace: string): void {
+    if (running.slow === "told") return;
+    running.slow = "told";
+    const seconds = ((performance.now() - running.runningSinceMs) / 1000).toFixed(1);
+    this.#log.warn(`slow request: ${seconds} s so far${trace === "" ? "" : `, ${trace}`}`, {
+      ...this.nameOf(worker),
+      ...running.job.about,
+    });
+  }
+
+  #slowRecord({ worker, request, text }: LogRecord): void {
+    for (const [slot, running] of this.#slots.running()) {
+      if (this.#memory.requestId(slot) === request) return this.slow(running, worker ?? 0, text);
+    }
+  }
+}
+
+export function startError(why: string): PhprunError {
+  return new PhprunError("HOST_START", `Cannot start PHP: ${why}`);
+}
+
+/** The error with what PHP itself had to say. */
+export function withComplaints(error: unknown, complaints: readonly string[]): unknown {
+  if (!(error instanceof PhprunError) || complaints.length === 0) return error;
+  return new PhprunError(error.code, [error.message, ...new Set(complaints)].join("\n  "), {
+    exitCode: error.exitCode,
+    cause: error,
+  });
+}
