@@ -58,7 +58,7 @@ export const Outcome = {
 export const RequestOption = { https: 1, probe: 2 } as const;
 
 /** enum phprun_leaving */
-export const Leaving = { not: 0, asked: 1, memory: 2 } as const;
+export const Leaving = { not: 0, asked: 1, memory: 2, user: 3 } as const;
 
 /** enum phprun_worker_state */
 export const WorkerState = { none: 0, starting: 1, idle: 2, busy: 3, gone: 4 } as const;

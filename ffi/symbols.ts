@@ -83,6 +83,7 @@ export const transportSymbols = {
     ],
     returns: "i32",
   },
+  phprun_try_socket: { args: ["ptr"], returns: "i32" },
   phprun_monotonic_us: { args: [], returns: "f64" },
   phprun_listener_address: {
     args: [

@@ -43,6 +43,11 @@ export function sendDatagram(address: string, message: string): void {
   check(transport().symbols.phprun_notify(to, bytes, bytes.length), `send to ${address}`);
 }
 
+/** Tries a unix socket without waiting: 0 when somebody listens, else the error, such as ECONNREFUSED or EAGAIN. */
+export function trySocket(path: string): number {
+  return -transport().symbols.phprun_try_socket(Buffer.from(`${path}\0`));
+}
+
 /** The system's monotonic clock, in microseconds. Bun's own counts from the start of the process. */
 export function monotonicUs(): number {
   return transport().symbols.phprun_monotonic_us();

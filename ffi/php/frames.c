@@ -13,6 +13,8 @@
 
 /* No class, function or path is this long: the length is not one. */
 #define LONGEST_STRING 65536u
+/* Deeper than a backtrace ever looks, placeholders included. */
+#define MOST_STEPS 4096u
 /* Generators in one chain of `yield from`; what lies beyond is left out. */
 #define MOST_WAITING 100u
 
@@ -174,6 +176,10 @@ static bool read_waiting(const struct frames *frames, zend_execute_data *data)
 static bool step(struct frames *frames, zend_execute_data *data)
 {
     if (frames->broken) {
+        return false;
+    }
+    if (++frames->passed > MOST_STEPS) {
+        frames->broken = true;
         return false;
     }
     if (frames->waiting > 0) {

@@ -21,6 +21,7 @@ struct frames {
     const zend_execute_data *at;
     const zend_generator *outermost; /* of generators that wait in `yield from` for the one that runs */
     uint32_t waiting;                /* those of them that are still to be told */
+    uint32_t passed;                 /* steps so far: a damaged stack may lead in circles */
     bool broken;                     /* the stack ended where it could not be read */
 };
 

@@ -157,7 +157,7 @@ void become_host(void)
 
 static void spawn(struct host *host, uint32_t number, uint32_t generation)
 {
-    if (number >= host->pool->header->worker_count || host->pids[number] != 0) {
+    if (number >= host->pool->worker_count || host->pids[number] != 0) {
         send_event(host, EVENT_SPAWN_FAILED, number, 0, EINVAL);
         return;
     }

@@ -23,8 +23,11 @@
 #define WAIT_NS 20000000L
 /* A stack that is different each time belongs to a script that runs; all in all less than the front waits. */
 #define MOST_READINGS 20
-/* With the guard page, and with the libraries' thread-local variables, which are some 25 KiB. */
-#define STACK_BYTES (64u << 10)
+/*
+ * With the guard page, and with the thread-local variables of the program and its libraries: some 25 KiB, more with
+ * preloaded ones. Only what is touched takes memory.
+ */
+#define STACK_BYTES (512u << 10)
 
 /* Sees to it that one look is told once, and only of the request it is about. */
 static void tell(struct worker *worker, uint32_t id, const char *text, size_t length)

@@ -16,6 +16,7 @@ struct worker {
     uint32_t number;
     int spool_fd;
     int statm_fd; /* its own /proc/self/statm */
+    uid_t user;   /* that it was started as */
     pid_t thread; /* the one that runs PHP */
     zend_executor_globals *executor; /* of that thread */
     _Atomic uint32_t look_wanted;    /* id of the request whose place is to be told; 0: none */

@@ -12,11 +12,11 @@
 
 bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id)
 {
-    if (number >= pool->header->worker_count) {
+    if (number >= pool->worker_count) {
         return false;
     }
     const uint32_t slot = atomic_load(&pool->workers[number].slot);
-    return slot < pool->header->slot_count && pool->slots[slot].id == id;
+    return slot < pool->slot_count && pool->slots[slot].id == id;
 }
 
 static void set_request_info(const struct request *request)
@@ -179,6 +179,14 @@ static bool holds_too_much(const struct worker *worker, struct phprun_worker *re
     return bytes > limit;
 }
 
+/* Ends between two requests, to be replaced. */
+static ZEND_NORETURN void leave(const struct worker *worker, enum phprun_leaving why)
+{
+    atomic_store_explicit(&worker->pool->workers[worker->number].leaving, why, memory_order_relaxed);
+    phprun_wake_one_worker(worker->pool); /* the wake-up that got us here may have been for more */
+    _exit(0);
+}
+
 void worker_main(struct worker *worker)
 {
     pthread_atfork(NULL, NULL, note_fork);
@@ -189,6 +197,7 @@ void worker_main(struct worker *worker)
      */
     PG(max_input_time) = -1;
     record->pid = (uint32_t)getpid();
+    worker->user = geteuid();
     worker->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     atomic_store(&record->state, PHPRUN_WORKER_IDLE);
     for (;;) {
@@ -210,9 +219,11 @@ void worker_main(struct worker *worker)
         atomic_store_explicit(&record->slot, PHPRUN_NONE, memory_order_relaxed);
         atomic_store_explicit(&record->state, PHPRUN_WORKER_IDLE, memory_order_release);
         if (holds_too_much(worker, record, started_ns)) {
-            atomic_store_explicit(&record->leaving, PHPRUN_LEAVING_MEMORY, memory_order_relaxed);
-            phprun_wake_one_worker(worker->pool); /* the wake-up that got us here may have been for more */
-            _exit(0);
+            leave(worker, PHPRUN_LEAVING_MEMORY);
+        }
+        /* The next script must not run as somebody else; and the kernel has forgotten that we die with the host. */
+        if (geteuid() != worker->user) {
+            leave(worker, PHPRUN_LEAVING_USER);
         }
     }
 }

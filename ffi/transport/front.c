@@ -15,7 +15,7 @@ static void push(struct phprun_pool *pool, uint32_t slot)
     struct phprun_header *header = pool->header;
     const uint32_t tail = atomic_load_explicit(&header->tail, memory_order_relaxed);
     atomic_store_explicit(&pool->slots[slot].claim, queued_claim(tail), memory_order_relaxed);
-    atomic_store_explicit(&header->ring[tail & (header->ring_capacity - 1)], slot, memory_order_relaxed);
+    atomic_store_explicit(&header->ring[tail & (pool->ring_capacity - 1)], slot, memory_order_relaxed);
     /*
      * Release: a worker that sees the new tail must see the ring entry, the claim and the whole request.
      * Sequentially consistent, and not only release, because the look at `sleeping` that follows must not
@@ -33,10 +33,14 @@ static int has_room(struct phprun_pool *pool)
     struct phprun_header *header = pool->header;
     const uint32_t tail = atomic_load_explicit(&header->tail, memory_order_relaxed);
     uint32_t head = atomic_load(&header->head);
-    while (tail - head >= header->ring_capacity) {
+    /* The head is never further behind than the ring is long, unless a script has written to it. */
+    for (uint32_t looks = 0; tail - head >= pool->ring_capacity; looks++) {
+        if (looks > 2 * pool->ring_capacity) {
+            return 0;
+        }
         const uint32_t slot =
-            atomic_load_explicit(&header->ring[head & (header->ring_capacity - 1)], memory_order_relaxed);
-        if (slot < header->slot_count && atomic_load(&pool->slots[slot].claim) == queued_claim(head)) {
+            atomic_load_explicit(&header->ring[head & (pool->ring_capacity - 1)], memory_order_relaxed);
+        if (slot < pool->slot_count && atomic_load(&pool->slots[slot].claim) == queued_claim(head)) {
             return 0; /* still wanted */
         }
         /* Fails when a worker has popped it: `head` is then what the worker made of it. */
@@ -50,7 +54,7 @@ static int has_room(struct phprun_pool *pool)
 int32_t phprun_submit(struct phprun_pool *pool, uint32_t slot)
 {
     struct phprun_slot *s = &pool->slots[slot];
-    if (slot >= pool->header->slot_count ||
+    if (slot >= pool->slot_count ||
         atomic_load_explicit(&s->claim, memory_order_relaxed) != PHPRUN_FREE) {
         return -EINVAL;
     }
@@ -83,7 +87,7 @@ void phprun_begin_drain(struct phprun_pool *pool)
 int32_t phprun_next_completed(struct phprun_pool *pool)
 {
     struct phprun_header *header = pool->header;
-    const uint32_t words = (header->slot_count + 63) / 64;
+    const uint32_t words = (pool->slot_count + 63) / 64;
     while (pool->pending == 0) {
         if (pool->sweep == words) {
             return -1;
@@ -92,6 +96,10 @@ int32_t phprun_next_completed(struct phprun_pool *pool)
         if (atomic_load(&header->completed[word]) != 0) {
             /* Acquire: what the worker wrote before it set the bit is visible from here on. */
             pool->pending = atomic_exchange(&header->completed[word], 0);
+            const uint32_t last = pool->slot_count - word * 64;
+            if (last < 64) {
+                pool->pending &= (UINT64_C(1) << last) - 1; /* bits without a slot are none of ours */
+            }
         }
     }
     const uint32_t slot = (pool->sweep - 1) * 64 + (uint32_t)__builtin_ctzll(pool->pending);
@@ -208,11 +216,11 @@ int32_t phprun_worker_bury(struct phprun_pool *pool, uint32_t worker)
      * A wake-up may have been spent on it, or it may have died owing one to a worker whose bit it had cleared
      * already. Nobody can tell, so all look once.
      */
-    for (uint32_t other = 0; other < header->worker_count; other++) {
+    for (uint32_t other = 0; other < pool->worker_count; other++) {
         wake_worker(&pool->workers[other]);
     }
     int32_t running = -1;
-    for (uint32_t slot = 0; slot < header->slot_count; slot++) {
+    for (uint32_t slot = 0; slot < pool->slot_count; slot++) {
         const uint32_t claim = atomic_load_explicit(&pool->slots[slot].claim, memory_order_acquire);
         const uint32_t phase = PHPRUN_PHASE(claim);
         if (phase < PHPRUN_RUNNING || PHPRUN_OWNER(claim) != worker) {
@@ -232,7 +240,7 @@ int32_t phprun_resubmit_orphans(struct phprun_pool *pool)
 {
     struct phprun_header *header = pool->header;
     int32_t found = 0;
-    for (uint32_t slot = 0; slot < header->slot_count; slot++) {
+    for (uint32_t slot = 0; slot < pool->slot_count; slot++) {
         _Atomic uint32_t *word = &pool->slots[slot].claim;
         uint32_t claim = atomic_load(word);
         if (PHPRUN_PHASE(claim) != PHPRUN_QUEUED) {

@@ -159,6 +159,10 @@ struct phprun_pool *phprun_pool_map(int32_t fd)
         return NULL;
     }
     pool->base = base;
+    pool->total_bytes = header->total_bytes;
+    pool->slot_count = header->slot_count;
+    pool->worker_count = header->worker_count;
+    pool->ring_capacity = header->ring_capacity;
     pool->header = header;
     pool->workers = (struct phprun_worker *)(base + header->workers_at);
     pool->slots = (struct phprun_slot *)(base + header->slots_at);
@@ -168,7 +172,7 @@ struct phprun_pool *phprun_pool_map(int32_t fd)
 
 void phprun_pool_unmap(struct phprun_pool *pool)
 {
-    munmap(pool->base, pool->header->total_bytes);
+    munmap(pool->base, pool->total_bytes);
     free(pool);
 }
 

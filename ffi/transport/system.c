@@ -117,6 +117,23 @@ int32_t phprun_notify(const char *address, const uint8_t *message, uint32_t byte
     return -error;
 }
 
+int32_t phprun_try_socket(const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    const size_t length = strlen(path);
+    if (length >= sizeof to.sun_path) {
+        return -ENAMETOOLONG;
+    }
+    memcpy(to.sun_path, path, length);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    const int error = connect(fd, (const struct sockaddr *)&to, sizeof to) != 0 ? errno : 0;
+    close(fd);
+    return -error;
+}
+
 double phprun_monotonic_us(void)
 {
     struct timespec now;

@@ -30,6 +30,12 @@ PHPRUN_API double phprun_limit_open_files(double files);
  */
 PHPRUN_API int32_t phprun_notify(const char *address, const uint8_t *message, uint32_t bytes);
 
+/*
+ * Connects to a unix stream socket and lets go again. Returns 0, -ECONNREFUSED when nobody listens on it, -EAGAIN when
+ * its queue is full, or another negative errno. Does not wait. Bun takes the second for the first.
+ */
+PHPRUN_API int32_t phprun_try_socket(const char *path);
+
 /* CLOCK_MONOTONIC in microseconds: exact as a double for 285 years. */
 PHPRUN_API double phprun_monotonic_us(void);
 

@@ -70,6 +70,7 @@ enum phprun_leaving {
     PHPRUN_LEAVING_NOT = 0,
     PHPRUN_LEAVING_ASKED = 1,  /* `retire` was set */
     PHPRUN_LEAVING_MEMORY = 2, /* it held more than the pool's memory limit after a request */
+    PHPRUN_LEAVING_USER = 3,   /* its script changed the user it runs as */
 };
 
 #define PHPRUN_FUNCTION_BYTES 192u
@@ -149,9 +150,18 @@ struct phprun_header {
     alignas(128) _Atomic uint32_t ring[2 * PHPRUN_MAX_SLOTS];
 };
 
-/* One process's view of a pool. Not shared; `sweep` and `pending` belong to the front's drain. */
+/*
+ * One process's view of a pool. Not shared; `sweep` and `pending` belong to the front's drain.
+ *
+ * The sizes are those of the header when it was mapped. A script can write to the header, and the front may have
+ * more rights than the pool's user: what bounds a loop or an index of the front is never read from there again.
+ */
 struct phprun_pool {
     uint8_t *base;
+    uint64_t total_bytes;
+    uint32_t slot_count;
+    uint32_t worker_count;
+    uint32_t ring_capacity;
     struct phprun_header *header;
     struct phprun_worker *workers;
     struct phprun_slot *slots;

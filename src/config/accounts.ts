@@ -40,7 +40,7 @@ interface Entry {
   readonly name: string;
   readonly id: number;
   /** A user's own group. */
-  readonly group: number;
+  readonly group: number | undefined;
 }
 
 /** A number is an id, whether or not the system has a name for it: containers often do not. */
@@ -77,5 +77,8 @@ function readTable(table: string): string {
 /** `name:password:id:group:…`, and in the table of groups `name:password:id:members`. */
 function parseEntry(line: string): Entry[] {
   const [name = "", , id = "", group = ""] = line.split(":");
-  return name === "" || !/^\d+$/.test(id) ? [] : [{ name, id: Number(id), group: Number(group) }];
+  // An empty or odd group would count as 0, which is root's.
+  return name === "" || !/^\d+$/.test(id)
+    ? []
+    : [{ name, id: Number(id), group: /^\d+$/.test(group) ? Number(group) : undefined }];
 }

@@ -1,4 +1,5 @@
 import { PhprunError } from "../errors.ts";
+import { escapeControl } from "../log/escape.ts";
 import type { ServerStatus } from "./status.ts";
 
 /** Longest wait for what a server answers at once, unless it hangs. */
@@ -80,7 +81,7 @@ function expectOk(answer: Answer, socket: string): Answer {
   if (answer.status >= 200 && answer.status < 300) return answer;
   throw new PhprunError(
     "CONTROL_FAILED",
-    `Cannot go on: the server on ${socket} answered ${answer.status}: ${reasonIn(answer.text)}`,
+    `Cannot go on: the server on ${socket} answered ${answer.status}: ${escapeControl(reasonIn(answer.text))}`,
   );
 }
 

@@ -5,10 +5,9 @@ import type { Config } from "../config/config.ts";
 import { parseListen } from "../config/listen.ts";
 import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
-import { claimSocket } from "../unix-socket.ts";
+import { claimSocket, probeSocket } from "../unix-socket.ts";
 import type { Controlled } from "./controlled.ts";
 import { asciiJson } from "./json.ts";
-import { probeSocket } from "./living.ts";
 import { makePrivateFolder, SOCKET_NAME, socketFolders, socketIdentity } from "./place.ts";
 
 export interface ControlServer {
@@ -83,7 +82,7 @@ async function sweep(folder: string): Promise<void> {
   await Promise.all(
     paths.map(async (path) => {
       const isSocket = lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true;
-      if (isSocket && (await probeSocket(path)) === "dead") rmSync(path, { force: true });
+      if (isSocket && probeSocket(path) === "dead") rmSync(path, { force: true });
     }),
   );
 }

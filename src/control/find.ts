@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { PhprunError } from "../errors.ts";
 import { escapeControl } from "../log/escape.ts";
 import { ANSWER_MS, askStatus } from "./client.ts";
-import { probeSocket } from "./living.ts";
+import { probeSocket } from "../unix-socket.ts";
 import { isTrusted, SOCKET_NAME, socketFolders } from "./place.ts";
 
 /** Which server a command is meant for. */
@@ -25,7 +25,7 @@ export async function findSocket(
   folders: readonly string[] = socketFolders(),
 ): Promise<string | null> {
   if (wanted.socket === null) return null;
-  if (wanted.socket !== "auto") return (await probeSocket(wanted.socket)) === "dead" ? null : wanted.socket;
+  if (wanted.socket !== "auto") return probeSocket(wanted.socket) === "dead" ? null : wanted.socket;
   const living = await livingSockets(folders);
   const own = living.filter((path) => SOCKET_NAME.exec(nameOf(path))?.[1] === wanted.identity);
   const candidates = own.length > 0 || !guess ? own : living;

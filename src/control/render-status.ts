@@ -38,8 +38,8 @@ export function renderStatus(status: PublicStatus, paper: Paper): string {
 
 function head(status: PublicStatus, paper: Paper): string[] {
   const reason = notReadyReason(status);
-  const verdict = reason === null ? "ready" : `not ready: ${escapeControl(reason)}`;
-  const title = `phprun ${status.version}  ${status.state}, ${verdict}`;
+  const verdict = reason === null ? "ready" : `not ready: ${reason}`;
+  const title = escapeControl(`phprun ${status.version}  ${status.state}, ${verdict}`);
   return [
     paint(cut(title, paper.columns), reason === null ? "green" : "red", paper),
     ...labelled(
@@ -68,7 +68,7 @@ function reloads({ reloads: { done, refused, last }, startedAt, uptimeMs }: Publ
 /** `  label     text`, with the lines that do not fit under the text. */
 function labelled(label: string, text: string, paper: Paper, color?: Color): string[] {
   const start = `  ${label.padEnd(LABEL)} `;
-  const lines = wrap(escapeControl(text), Math.max(NARROWEST, paper.columns - start.length));
+  const lines = wrap(escapeControl(String(text)), Math.max(NARROWEST, paper.columns - start.length));
   return lines.map((line, index) => {
     const lead = index === 0 ? paint(start, "dim", paper) : " ".repeat(start.length);
     return lead + paint(line, color, paper);

@@ -60,7 +60,8 @@ export function renderTable(
 }
 
 export function cell(text: string, color?: Color): Cell {
-  return { text, color };
+  // A server says what it likes: numbers, states and reasons are texts too, as far as JSON goes.
+  return { text: escapeControl(String(text)), color };
 }
 
 export function paint(text: string, color: Color | undefined, paper: Paper): string {

@@ -189,6 +189,8 @@ export class BodyStream {
     const memory = this.#memory;
     const start = memory.bodyAt(this.#slot) + this.#readAt;
     const length = Math.min(this.#available, memory.bodySize(this.#slot) - this.#readAt);
+    // Only what a script has written into the pool's memory can say so; there is nothing more to be had from it.
+    if (!(length > 0)) this.cut();
     return memory.bytes.subarray(start, start + length);
   }
 

@@ -136,6 +136,7 @@ export class Front implements ExchangeHost {
         length === undefined ? null : Number(length),
         pool.spool,
         { inMemory: LARGEST_INLINE_BODY, most: pool.clientMaxBodyBytes },
+        incoming.renewing(receiveTimeoutMs),
       );
       if (!("error" in result)) {
         const { body } = result;
@@ -226,7 +227,14 @@ export class Front implements ExchangeHost {
     // A file that went away, or may not be read, between our look at it and Bun's.
     if (code === "ENOENT") return this.#page(404, null, null, {});
     if (code === "EACCES" || code === "EPERM") return this.#page(403, null, null, {});
-    this.#parts.log.error(`A request failed inside phprun: ${error instanceof Error ? error.stack : error}`);
+    if (code === "EMFILE" || code === "ENFILE") {
+      this.#notices.warn(`no file can be opened any more (${code}). Raise the limit of open files.`, {});
+      return this.#page(503, null, null, {});
+    }
+    // An error of the system's that Bun found has no stack.
+    const what =
+      error instanceof Error ? (error.stack ?? `${error.name} ${code ?? ""}: ${error.message}`) : error;
+    this.#parts.log.error(`A request failed inside phprun: ${what}`);
     return this.#page(500, null, null, {});
   }
 

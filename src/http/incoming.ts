@@ -51,10 +51,28 @@ export class Incoming {
     return this.client?.remoteAddr ?? this.#server.requestIP(this.request)?.address ?? null;
   }
 
-  /** Bun closes a connection that is silent for so long; 0 turns that off. */
+  /**
+   * Bun closes a connection that is silent for so long; 0 turns that off. It looks every four seconds, and counts the
+   * looks: without another four a short timeout would be over at the next look, however lively the client is.
+   */
   setIdleTimeout(milliseconds: number): void {
-    this.#server.timeout(this.request, Math.ceil(milliseconds / 1000));
+    const seconds = milliseconds === 0 ? 0 : Math.ceil(milliseconds / 1000) + BUN_LOOKS_EVERY_S;
+    this.#server.timeout(this.request, Math.min(255, seconds));
+  }
+
+  /** Something to call whenever bytes came, as often as one likes: the timeout begins anew, once a second at most. */
+  renewing(milliseconds: number): () => void {
+    let setAtMs = performance.now();
+    return () => {
+      const nowMs = performance.now();
+      if (nowMs - setAtMs < RENEW_EVERY_MS) return;
+      setAtMs = nowMs;
+      this.setIdleTimeout(milliseconds);
+    };
   }
 }
+
+const BUN_LOOKS_EVERY_S = 4;
+const RENEW_EVERY_MS = 1000;
 
 const UNIX_PEER: Peer = { address: null, port: 0 };

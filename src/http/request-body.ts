@@ -10,13 +10,15 @@ export type Received =
 
 /**
  * Receives a whole body before a worker is taken, so that a slow upload never holds one. Up to `inMemory` bytes
- * it stays in memory, beyond that it goes to the spool file as it comes.
+ * it stays in memory, beyond that it goes to the spool file as it comes. `onPiece` hears of the pieces of a
+ * larger one: Bun does not begin its timeout anew for a client that sends little at a time.
  */
 export async function receiveBody(
   request: Request,
   contentLength: number | null,
   spool: Spool,
   limits: { inMemory: number; most: number },
+  onPiece: () => void = () => undefined,
 ): Promise<Received> {
   if (contentLength !== null && contentLength > limits.most) return { error: "too-large" };
   if (contentLength !== null && contentLength <= limits.inMemory) {
@@ -27,7 +29,7 @@ export async function receiveBody(
       return { error: "aborted", cause };
     }
   }
-  return await receiveLarge(request, spool, limits);
+  return await receiveLarge(request, spool, limits, onPiece);
 }
 
 /** Once a body goes to the spool file, pieces smaller than this are put together before they are written. */
@@ -37,6 +39,7 @@ async function receiveLarge(
   request: Request,
   spool: Spool,
   limits: { inMemory: number; most: number },
+  onPiece: () => void,
 ): Promise<Received> {
   if (request.body === null) return { body: null };
   const reader = request.body.getReader();
@@ -56,6 +59,7 @@ async function receiveLarge(
       return await fail("aborted", cause);
     }
     if (piece.done) break;
+    onPiece();
     const { value } = piece;
     total += value.length;
     if (total > limits.most) return await fail("too-large");

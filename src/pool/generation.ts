@@ -419,6 +419,7 @@ export class Generation {
     if (leaving === Leaving.memory) {
       this.#says.replaced(worker, `held ${Math.round(ownBytes / 1048576)} MiB after its request`);
     }
+    if (leaving === Leaving.user) this.#says.replaced(worker, "has another user now");
     this.#hooks.ended(this, restartReason(exit, running, leaving, retiredFor), exit);
   }
 

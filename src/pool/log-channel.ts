@@ -14,6 +14,8 @@ const HEAD_BYTES = 18;
 const NO_WORKER = 0xffff_ffff;
 /** RECORD_BYTES of ffi/php/log.c. */
 const LONGEST_RECORD = 4096;
+/** PHPRUN_MAX_WORKERS of ffi/transport/transport.h. */
+const MOST_WORKERS = 512;
 /** What one message may grow to over several records. */
 const LONGEST_TEXT = 64 * 1024;
 
@@ -26,7 +28,7 @@ export class LogChannel {
     this.#rest = this.#rest.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#rest, bytes]);
     while (this.#rest.length >= HEAD_BYTES) {
       const size = 4 + this.#rest.readUInt32LE(0);
-      if (size > LONGEST_RECORD) {
+      if (size > LONGEST_RECORD || size < HEAD_BYTES) {
         // Nothing of ours: whatever a script has written here, what follows cannot be told apart.
         this.#rest = Buffer.alloc(0);
         return;
@@ -45,7 +47,8 @@ export class LogChannel {
     const part = bytes.toString("utf8", HEAD_BYTES + scriptLength);
     // One of its own, always whole: it may come between two parts of a message of the same worker.
     const text = level === "slow" ? part : (this.#begun.get(worker) ?? "") + part;
-    const more = bytes.readUInt16LE(6) === 1;
+    // No other worker is begun with: whoever writes here could fill the memory with them.
+    const more = bytes.readUInt16LE(6) === 1 && (worker < MOST_WORKERS || worker === NO_WORKER);
     if (more && text.length < LONGEST_TEXT) {
       this.#begun.set(worker, text);
       return undefined;

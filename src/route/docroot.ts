@@ -4,6 +4,8 @@ import type { FsPath } from "./route.ts";
 
 /** Why a file is not handed out, for the log. */
 export interface Refusal {
+  /** @default {403} */
+  readonly status?: 503;
   readonly reason: string;
   readonly remedy: string;
 }
@@ -60,7 +62,15 @@ export class Docroot {
       if (isPhpSource(name, scriptExtensions))
         return { reason: "a symbolic link leads to PHP source", remedy: "See php.script_extensions." };
       return undefined;
-    } catch {
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      // realpath() opens the file: it is not the file's fault that there are no descriptors left.
+      if (code === "EMFILE" || code === "ENFILE")
+        return {
+          status: 503,
+          reason: "no file can be opened any more",
+          remedy: "Raise the limit of open files.",
+        };
       return { reason: "the file cannot be read", remedy: "See its permissions." };
     }
   }

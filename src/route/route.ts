@@ -40,7 +40,7 @@ export interface RedirectRoute {
 
 export interface ErrorRoute {
   readonly kind: "error";
-  readonly status: 400 | 403 | 404 | 414;
+  readonly status: 400 | 403 | 404 | 414 | 503;
   /** For the log, not for the client. */
   readonly reason: string;
   /** What to change if it should be served; only where the cause is a setting or a permission. */

@@ -218,7 +218,8 @@ export class Router {
     if (!this.#serveFiles) return undefined;
     const path = this.#docroot.fsPath(name);
     const refusal = this.#docroot.refusal(path, this.#extensions, false);
-    if (refusal !== undefined) return passing({ ...refuse(403, refusal.reason), remedy: refusal.remedy });
+    if (refusal !== undefined)
+      return passing({ ...refuse(refusal.status ?? 403, refusal.reason), remedy: refusal.remedy });
     const route: FileRoute = { kind: "file", path, urlPath: name, stat: stats };
     return { route, target: { path, stats }, absent, lasting: true };
   }
@@ -235,7 +236,8 @@ export class Router {
     if (known !== undefined && isSame(known.stats, stats)) return known;
     const path = this.#docroot.fsPath(name);
     const refusal = this.#docroot.refusal(path, this.#extensions, true);
-    if (refusal !== undefined) return { ...refuse(403, refusal.reason), remedy: refusal.remedy };
+    if (refusal !== undefined)
+      return { ...refuse(refusal.status ?? 403, refusal.reason), remedy: refusal.remedy };
     if (known !== undefined) {
       known.stats = stats;
       return known;

@@ -67,6 +67,7 @@ test("every function of the transport library can be called as symbols.ts says",
       expect(symbols.phprun_limit_open_files(files - 1)).toBe(files - 1);
       expect(symbols.phprun_limit_open_files(1e12)).toBe(files); // no more than the hard limit
     },
+    phprun_try_socket: () => expect(symbols.phprun_try_socket(missing)).toBe(-2),
     phprun_notify: () => {
       expect(symbols.phprun_notify(missing, message, 1)).toBe(-2);
       expect(symbols.phprun_notify(Buffer.from("@\0"), message, 1)).toBe(-22);

@@ -1,7 +1,18 @@
 import { expect, test as bunTest } from "bun:test";
 import { command, eventually, type HttpResponse, raw, type Server, start, test } from "../harness.ts";
 import { adminPage, heldByFront, logLines, observedPool, poolPage } from "./observe.ts";
-import { allGone, ask, childrenOf, GATE, get, isRunning, onePool, run, startedPids } from "./support.ts";
+import {
+  allGone,
+  ask,
+  childrenOf,
+  GATE,
+  get,
+  isRunning,
+  onePool,
+  run,
+  startedPids,
+  workerPids,
+} from "./support.ts";
 
 /*
  * Processes that die. What they cost is the request that they were at; then the next one is there, quickly, and
@@ -507,3 +518,21 @@ test("more crashes than the threshold while a generation is being replaced do no
 async function allIn(server: Server): Promise<void> {
   expect((await get(server, "/nothing-here.txt")).status).toBe(404);
 }
+
+test.skipIf(process.getuid?.() !== 0)(
+  "a worker whose script changed its user is replaced after the request",
+  async () => {
+    await using server = await start({
+      files: {
+        "change.php": "<?php posix_setuid(65534); echo posix_geteuid();",
+        "who.php": "<?php echo posix_geteuid();",
+      },
+      config: onePool({ worker_count: 1 }),
+    });
+    const [pid = 0] = await workerPids(server, 1);
+    expect((await get(server, "/change.php")).text).toBe("65534");
+    expect((await get(server, "/who.php")).text).toBe("0");
+    await server.waitForLog(/replacing a worker: it has another user now/);
+    await allGone([pid]);
+  },
+);

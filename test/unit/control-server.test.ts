@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { askReload, askStatus, askStop } from "../../src/control/client.ts";
 import { startControl } from "../../src/control/control-server.ts";
 import { findSocket, notRunning, type Wanted } from "../../src/control/find.ts";
-import { probeSocket } from "../../src/control/living.ts";
+import { probeSocket } from "../../src/unix-socket.ts";
 import { socketIdentity } from "../../src/control/place.ts";
 import { eventually } from "../harness.ts";
 import { SocketFolder, TestLog, TestServer } from "./control-helper.ts";
@@ -92,7 +92,7 @@ test("what killed servers left behind is cleared away, and the name is taken aga
   leftBehind(join(scratch.path, "foreign.sock"));
   await using control = await opened(scratch.path);
   expect(readdirSync(scratch.path).sort()).toEqual([`${identity}.sock`, "foreign.sock"]);
-  expect(await probeSocket(control.path)).toBe("living");
+  expect(probeSocket(control.path)).toBe("living");
 });
 
 test("a living server keeps its socket: the second has its process id in the name", async () => {
@@ -112,7 +112,7 @@ test("a stop removes no socket that another server has put in the place", async 
   await using second = await opened(scratch.path);
   await first.stop();
   expect(second.path).toBe(first.path);
-  expect(await probeSocket(second.path)).toBe("living");
+  expect(probeSocket(second.path)).toBe("living");
 });
 
 test.each([

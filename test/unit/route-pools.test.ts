@@ -164,3 +164,24 @@ test("a pattern that cannot be compiled is a configuration error that names it",
     }
   }
 });
+
+test("a path or a host made for it does not hold a pattern up", () => {
+  const patterns = new PoolPatterns([
+    { name: "deep", patterns: ["/*/*/*.php"] },
+    { name: "shop", patterns: ["/*"], hosts: ["*.shop.*"] },
+    { name: "rest", patterns: ["/*"] },
+  ]);
+  const began = performance.now();
+  expect(patterns.match("/a".repeat(3000), ".shop".repeat(12_000))).toBe(2);
+  expect(performance.now() - began).toBeLessThan(500);
+});
+
+test("a line break in a path is a byte like any other", () => {
+  const patterns = new PoolPatterns([
+    { name: "admin", patterns: ["/admin/*"] },
+    { name: "rest", patterns: ["/*"] },
+  ]);
+  expect(patterns.match("/admin/\n")).toBe(0);
+  expect(patterns.match("/admin/a\nb")).toBe(0);
+  expect(patterns.match("/\n/admin/")).toBe(1);
+});
