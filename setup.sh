@@ -80,7 +80,7 @@ wanted_packages() {
   printf "php$1-%s\n" opcache mbstring curl xml sqlite3 mysql apcu intl gd zip bcmath readline
   printf '%s\n' gcc libc6-dev curl
   # For tests of queries that hang. It brings no service.
-  printf '%s\n' mariadb-server-core
+  printf '%s\n' mariadb-server-core mariadb-client-core
 }
 
 missing_packages() {

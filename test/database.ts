@@ -6,7 +6,7 @@ import { eventually, within } from "./harness.ts";
 
 /** Why there can be none here; undefined when there can. */
 export function whyNoDatabase(): string | undefined {
-  for (const program of ["mariadbd", "mariadb-install-db"]) {
+  for (const program of ["mariadbd", "mariadb-install-db", "my_print_defaults"]) {
     if (Bun.which(program) === null) return `no ${program}`;
   }
   return undefined;

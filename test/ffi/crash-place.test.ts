@@ -88,8 +88,8 @@ test.skipIf(!hasFfi).each([
     "void *memset(void *, int, size_t);",
     "memset(FFI::addr(FFI::new('int')), 65, 1 << 40)",
     11,
-    // Of the stack itself, so no further than this.
-    /^memset\(\)/,
+    // Of the stack itself, so no further than this; and PHP's own records may be among what is damaged.
+    /^(memset\(\)|$)/,
   ],
 ] as const)(
   "C code that ends in %s is told by the PHP function that called it",

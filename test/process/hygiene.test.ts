@@ -14,6 +14,7 @@ import {
   Scratch,
   statusOf,
   workerPids,
+  mayChangeUser,
 } from "./support.ts";
 
 /*
@@ -172,13 +173,6 @@ test("programs of scripts have the soft limit of open files that the system has,
 
 /* ---- as another user ---- */
 
-const root = join(import.meta.dir, "../..");
-/** Only root may give a pool another user, who must be able to reach the libraries. */
-const mayChangeUser =
-  process.getuid?.() === 0 &&
-  Bun.spawnSync(["setpriv", "--reuid=nobody", "--clear-groups", "test", "-r", join(root, "build/lib")])
-    .exitCode === 0;
-
 for (const target of targets) {
   test.skipIf(!mayChangeUser)(
     `${target}: scripts of a pool with a user of its own have that user's rights alone`,
@@ -297,23 +291,25 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-// Needs reapOrphans() in src/cli/serve.ts.
-test("as process 1, the server takes note of the ends of what scripts left running", async () => {
-  await using server = new Container({
-    ...files,
-    "brief.php":
-      "<?php exec('sleep 0.05 > /dev/null 2>&1 & sleep 0.05 > /dev/null 2>&1 & echo $!', $out); echo $out[0];",
-  });
-  await server.ready();
-  for (let i = 0; i < 5; i++) await server.get("/brief.php");
-  // The front and its host.
-  await eventually(
-    "no child of process 1 is a zombie",
-    () => (childrenOf(server.pid).length === 1 ? true : undefined),
-    () => childrenOf(server.pid).map(statusOf).join("\n"),
-  );
-  expect(await server.get("/pid.php")).toMatch(/^\d+$/);
-});
+test.skipIf(!permitted)(
+  "as process 1, the server takes note of the ends of what scripts left running",
+  async () => {
+    await using server = new Container({
+      ...files,
+      "brief.php":
+        "<?php exec('sleep 0.05 > /dev/null 2>&1 & sleep 0.05 > /dev/null 2>&1 & echo $!', $out); echo $out[0];",
+    });
+    await server.ready();
+    for (let i = 0; i < 5; i++) await server.get("/brief.php");
+    // The front and its host.
+    await eventually(
+      "no child of process 1 is a zombie",
+      () => (childrenOf(server.pid).length === 1 ? true : undefined),
+      () => childrenOf(server.pid).map(statusOf).join("\n"),
+    );
+    expect(await server.get("/pid.php")).toMatch(/^\d+$/);
+  },
+);
 
 /* ---- reload ---- */
 

@@ -2,7 +2,7 @@ import { expect } from "bun:test";
 import { chmodSync, readFileSync } from "node:fs";
 import { type Connection, eventually, raw, type Server, start, test, type Tree } from "../harness.ts";
 import { configure, poolOf, reload, statusOf } from "./control.ts";
-import { ask, GATE, get, isRunning, statusOf as procStatus } from "./support.ts";
+import { ask, GATE, get, isRunning, statusOf as procStatus, mayChangeUser } from "./support.ts";
 
 const files = {
   "pid.php": "<?php echo getmypid();",
@@ -207,9 +207,7 @@ test("nice and cpu_affinity hold for the host and the workers of their pool alon
   await check(here + 3);
 });
 
-const isRoot = process.getuid?.() === 0;
-
-test.skipIf(!isRoot)(
+test.skipIf(!mayChangeUser)(
   "a pool of another user runs as that user: host, workers and scripts; a reload changes it",
   async () => {
     const who = `<?php echo posix_geteuid(), ' ', posix_getegid(), ' ', count(posix_getgroups()), ' ', @file_get_contents('/etc/shadow') === false ? 'kept out' : 'let in';`;

@@ -133,6 +133,18 @@ export async function run(
   return { code, out, err };
 }
 
+/** Only root may give a pool another user, who must be able to reach the libraries. */
+export const mayChangeUser =
+  process.getuid?.() === 0 &&
+  Bun.spawnSync([
+    "setpriv",
+    "--reuid=nobody",
+    "--clear-groups",
+    "test",
+    "-r",
+    join(import.meta.dir, "../../build/lib"),
+  ]).exitCode === 0;
+
 /** A folder that is gone when the test is over. */
 export class Scratch implements Disposable {
   readonly path: string;
