@@ -2,7 +2,6 @@ import { expect } from "bun:test";
 import { chmodSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { CapturedLog, command, eventually, type Server, start, targets, test, within } from "../harness.ts";
 import {
   allGone,
