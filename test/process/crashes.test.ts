@@ -336,6 +336,8 @@ test("a host killed while a child of a script lives on costs nothing but that ho
     const running = round % 2 === 0 ? undefined : await ask(server, "/fork.php?gate=wait");
     if (running !== undefined) await server.record("wait", /here/);
     process.kill(await hostOf(server), "SIGKILL");
+    // Until it is known, a worker that is just dying may still be given a request.
+    await server.waitForLog(/host ended with SIGKILL/);
     await served(server);
     await served(server);
     if (running !== undefined) expect((await running.response()).status).toBe(502);
