@@ -11,7 +11,8 @@ import { basename, join, resolve } from "node:path";
 import { compileLibraries, root, runStep } from "./ffi/compile.ts";
 import { PhprunError } from "./src/errors.ts";
 
-const entry = join(root, "src/main.ts");
+/** The program, and what runs in the Bun Workers of a host: nothing imports that. */
+const entries = [join(root, "src/main.ts"), join(root, "worker/thread.ts")];
 
 /** Reads a value such as --outfile=x; undefined when it is not given. */
 function option(name: string): string | undefined {
@@ -41,7 +42,7 @@ async function build(outfile: string, log: (line: string) => void): Promise<void
   const built = join(folder, basename(outfile));
   mkdirSync(folder, { recursive: true });
   const result = await Bun.build({
-    entrypoints: [entry],
+    entrypoints: entries,
     target: "bun",
     format: "esm",
     // Only together with format "esm": alone it ties import.meta.url to this folder.

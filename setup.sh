@@ -2,22 +2,27 @@
 # Brings a Debian machine with Node.js and npm to the point where ./phprun and `npm test` run.
 # Safe to repeat: it installs only what is missing, and is quick when nothing is.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'TEXT'
-Usage: ./setup.sh [--no-system] [--no-build] [--php=X.Y]
+Usage: ./setup.sh [--no-system] [--no-build] [--php=X.Y] [--zts [--prefix=DIR]]
 
 Installs what phprun needs and builds ./phprun:
   1. from Debian: PHP's embeddable library (libphpX.Y-embed), its headers and usual extensions, gcc, curl
   2. from npm:    the packages in package-lock.json, Bun among them
-  3. compiles the C parts and builds the executable
+  3. with --zts:  a thread-safe PHP 8.4 for `isolation: thread`, which Debian does not package
+  4. compiles the C parts for every PHP found, and builds the executable
 
 Options:
-  --no-system  leave Debian packages alone (step 1)
-  --no-build   stop after step 2
-  --php=X.Y    use this PHP version instead of the distribution's default
-  -h, --help   show this text
+  --no-system   leave Debian packages alone (step 1)
+  --no-build    stop before step 4
+  --php=X.Y     use this PHP version instead of the distribution's default
+  --zts         have a thread-safe (ZTS) PHP: fetched as Debian's source package, compiled in 5 to 10 minutes on two
+                cores, kept in ~/.cache/phprun/php-<version>-zts (70 MB), and left as it is when it is there
+  --prefix=DIR  keep it in DIR instead (PHPRUN_ZTS_PREFIX in the environment does the same)
+  -h, --help    show this text
 TEXT
 }
 
@@ -28,12 +33,15 @@ fail() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-system=true build=true php_version=""
+system=true build=true zts=false zts_options=() php_version=""
 for argument in "$@"; do
   case $argument in
   --no-system) system=false ;;
   --no-build) build=false ;;
   --php=[0-9].[0-9]) php_version=${argument#--php=} ;;
+  --zts) zts=true ;;
+  --prefix=/*) zts_options+=("$argument") ;;
+  --prefix=?*) zts_options+=("--prefix=$caller/${argument#--prefix=}") ;;
   -h | --help)
     usage
     exit 0
@@ -44,6 +52,10 @@ for argument in "$@"; do
     ;;
   esac
 done
+if ! $zts && [ ${#zts_options[@]} != 0 ]; then
+  printf 'setup.sh: Cannot use %s: it says where the PHP of --zts goes, see ./setup.sh --help\n' "${zts_options[0]}" >&2
+  exit 2
+fi
 
 # ---------------------------------------------------------------- 1. Debian packages
 
@@ -81,6 +93,7 @@ wanted_packages() {
   printf '%s\n' gcc libc6-dev curl
   # For tests of queries that hang. It brings no service.
   printf '%s\n' mariadb-server-core mariadb-client-core
+  if $zts && ! bash ffi/zts.sh --check "${zts_options[@]}" >/dev/null; then bash ffi/zts.sh --packages; fi
 }
 
 missing_packages() {
@@ -199,7 +212,13 @@ if ! bun_works; then
   bun_works || fail "Cannot run Bun: $bun should be version $bun_version. Remove node_modules and run ./setup.sh again"
 fi
 
-# ---------------------------------------------------------------- 3. build
+# ---------------------------------------------------------------- 3. thread-safe PHP
+
+if $zts; then
+  bash ffi/zts.sh "${zts_options[@]}" || fail "Cannot provide a thread-safe PHP, the reason is above. Without --zts everything but isolation: thread is set up"
+fi
+
+# ---------------------------------------------------------------- 4. build
 
 if $build; then
   if $system && have "php-config$php_version"; then

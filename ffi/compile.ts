@@ -2,17 +2,20 @@
 /**
  * Compiles the C parts:
  *   ffi/transport/*.c              → build/lib/libphprun-transport.so   (shared memory and rings, no PHP)
- *   ffi/transport/*.c, ffi/php/*.c → build/lib/libphprun-php.so         (the SAPI; libphp is opened at run time)
+ *   ffi/transport/*.c, ffi/php/*.c → build/lib/libphprun-php-*.so       (the SAPI; libphp is opened at run time)
  *
  *   bun ffi/compile.ts [--sanitize=address|thread] [--force] [--quiet]
  *
+ * There is one SAPI, the shim, for each kind of PHP whose headers are here (API number, thread safety, debug), and
+ * build/lib/shims.ts lists them. The first PHP found must compile; one more that does not is a warning.
  * A library is left alone when its sources, the compiler and the flags are what they were (a hash beside it says so).
- * CC and PHP_CONFIG in the environment choose another compiler and another PHP.
+ * CC and PHP_CONFIG in the environment choose another compiler and another first PHP.
  */
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { PhprunError } from "../src/errors.ts";
+import { findPhpHeaders, type PhpHeaders, shimName } from "./php-headers.ts";
 
 export type Sanitizer = "address" | "thread";
 
@@ -20,6 +23,8 @@ export interface CompileOptions {
   readonly sanitize?: Sanitizer | undefined;
   readonly force?: boolean;
   readonly log?: (line: string) => void;
+  /** What the output depends on beyond the command line and our own sources. */
+  readonly facts?: string;
 }
 
 export const root = dirname(import.meta.dirname);
@@ -48,15 +53,66 @@ export function compilerFlags(sanitize?: Sanitizer): string[] {
 export async function compileLibraries(options: CompileOptions = {}): Promise<string> {
   const folder = join(root, "build", options.sanitize === undefined ? "lib" : `lib-${options.sanitize}`);
   const transport = sources("ffi/transport/*.c");
-  const php = sources("ffi/php/*.c");
-  await compile(join(folder, "libphprun-transport.so"), transport, ["-shared"], options);
-  await compile(
-    join(folder, "libphprun-php.so"),
-    [...transport, ...php],
-    ["-shared", ...phpIncludes()],
-    options,
-  );
+  const [first, ...more] = phps(options.log);
+  const steps = [
+    compile(join(folder, "libphprun-transport.so"), transport, ["-shared"], options).then(() => []),
+    compileShim(folder, first, options).then(() => [first]),
+    ...more.map((php) => compileFurtherShim(folder, php, options)),
+  ];
+  // A step that fails ends the build, but not before the compilers beside it have ended and removed their files.
+  await Promise.allSettled(steps);
+  listShims(folder, (await Promise.all(steps)).flat());
   return folder;
+}
+
+async function compileShim(folder: string, php: PhpHeaders, options: CompileOptions): Promise<void> {
+  const files = [...sources("ffi/transport/*.c"), ...sources("ffi/php/*.c")];
+  const flags = ["-shared", ...(php.zts ? ["-DZEND_ENABLE_STATIC_TSRMLS_CACHE=1"] : []), ...isystem(php)];
+  await compile(join(folder, shimName(php)), files, flags, { ...options, facts: php.facts });
+}
+
+/** A PHP that somebody else has put on this machine must not keep phprun from being built. */
+async function compileFurtherShim(
+  folder: string,
+  php: PhpHeaders,
+  options: CompileOptions,
+): Promise<PhpHeaders[]> {
+  try {
+    await compileShim(folder, php, options);
+    return [php];
+  } catch (error) {
+    if (!(error instanceof PhprunError)) throw error;
+    console.error(`warning: no shim for PHP ${php.version} (${php.phpConfig}). ${error.message}`);
+    return [];
+  }
+}
+
+/** Writes the module that source runs and the executable know the shims by; removes what is not in it. */
+function listShims(folder: string, compiled: readonly PhpHeaders[]): void {
+  const names = compiled.map(shimName);
+  const lines = [
+    "// Written by ffi/compile.ts.",
+    ...names.map((name, index) => `import shim${index} from "./${name}" with { type: "file" };`),
+    "",
+    "export const shims = [",
+    ...compiled.map(
+      ({ zendApi, zts, debug, version }, index) =>
+        `  { path: shim${index}, zendApi: ${zendApi}, zts: ${zts}, debug: ${debug}, version: "${version}" },`,
+    ),
+    "];",
+    "",
+  ];
+  const text = lines.join("\n");
+  const list = join(folder, "shims.ts");
+  if (!existsSync(list) || readFileSync(list, "utf8") !== text) {
+    writeFileSync(`${list}.${process.pid}`, text);
+    renameSync(`${list}.${process.pid}`, list);
+  }
+  for (const name of globSync("libphprun-php*.so", { cwd: folder })) {
+    if (names.includes(name)) continue;
+    rmSync(join(folder, name), { force: true });
+    rmSync(join(folder, `${name}.stamp`), { force: true });
+  }
 }
 
 /** Compiles one program or library, unless its stamp says that nothing has changed. Returns whether it was compiled. */
@@ -74,7 +130,7 @@ export async function compile(
     ...files,
   ];
   const stampFile = `${output}.stamp`;
-  const stamp = fingerprint(command);
+  const stamp = fingerprint(command, options.facts);
   if (
     !options.force &&
     existsSync(output) &&
@@ -108,42 +164,40 @@ export async function compile(
   return true;
 }
 
-/** PHP's headers as system headers: they do not pass -Wextra, and are not ours to mend. */
+/** Where the headers of the first PHP are, for a compiler. */
 export function phpIncludes(): string[] {
-  const phpConfig = process.env.PHP_CONFIG ?? "php-config";
-  const remedy = "install PHP's headers (Debian: apt-get install php-dev), or name another one in PHP_CONFIG";
-  if (Bun.which(phpConfig) === null) {
-    throw new PhprunError(
-      "BUILD_NO_PHP_CONFIG",
-      `Cannot compile the PHP part: ${phpConfig} was not found; ${remedy}`,
-    );
-  }
-  const folders = Bun.spawnSync([phpConfig, "--includes"])
-    .stdout.toString()
-    .trim()
-    .split(/\s+/)
-    .map((flag) => flag.replace(/^-I/, ""));
-  if (!folders.some((folder) => existsSync(join(folder, "php.h")))) {
+  return isystem(phps()[0]);
+}
+
+/** PHP's headers as system headers: they do not pass -Wextra, and are not ours to mend. */
+const isystem = ({ includes }: PhpHeaders): string[] => includes.flatMap((folder) => ["-isystem", folder]);
+
+function phps(log?: (line: string) => void): [PhpHeaders, ...PhpHeaders[]] {
+  const { found, unusable } = findPhpHeaders(root);
+  const named = process.env["PHP_CONFIG"];
+  const wrong = unusable.find(({ phpConfig }) => phpConfig === named || phpConfig === Bun.which(named ?? ""));
+  const [first, ...more] = found;
+  if (first === undefined || wrong !== undefined) {
+    const { phpConfig, rule } = wrong ?? unusable[0] ?? { phpConfig: "php-config", rule: "it was not found" };
     throw new PhprunError(
       "BUILD_NO_PHP_HEADERS",
-      `Cannot compile the PHP part: no php.h in ${folders.join(", ") || "what php-config names"}; ${remedy}`,
+      `Cannot compile the PHP part with ${phpConfig}: ${rule}; install PHP's headers (Debian: apt-get install php-dev), or name another php-config in PHP_CONFIG`,
     );
   }
-  return folders.flatMap((folder) => ["-isystem", folder]);
+  for (const { phpConfig, rule } of unusable) log?.(`left out ${phpConfig}: ${rule}`);
+  return [first, ...more];
 }
 
 function compiler(): string {
   return process.env.CC || "gcc";
 }
 
-/** Everything the output depends on: command line, compiler, PHP's version, and all our sources and headers. */
-function fingerprint(command: readonly string[]): string {
+/** Everything the output depends on: command line, compiler, which PHP, and all our sources and headers. */
+function fingerprint(command: readonly string[], facts = ""): string {
   const hash = new Bun.CryptoHasher("sha256");
   hash.update(command.join("\0"));
   hash.update(compilerVersion());
-  if (command.includes("-isystem")) {
-    hash.update(Bun.spawnSync([process.env.PHP_CONFIG ?? "php-config", "--version"]).stdout.toString());
-  }
+  hash.update(`\0${facts}`);
   const headers = globSync(["ffi/**/*.h", "test/ffi/*.h"], { cwd: root }).map((file) => join(root, file));
   for (const file of [...command.filter((argument) => argument.endsWith(".c")), ...headers.sort()]) {
     hash.update(`\0${file}\0`).update(readFileSync(file));

@@ -1,16 +1,20 @@
 import { dlopen } from "bun:ffi";
 import { PhprunError } from "../src/errors.ts";
-import { phpShimPath } from "./embedded.ts";
 import { openable } from "./open.ts";
 import { readBuild } from "../src/php/read-build.ts";
+import { requireShim } from "../src/php/shims.ts";
 import { phpSymbols } from "./symbols.ts";
 import { openGlobal } from "./system.ts";
 import { check } from "./transport.ts";
 
-const PHP_ABI = 3;
+const PHP_ABI = 4;
 
 /** PHPRUN_HOST_* of ffi/php/php.h. */
 const HOST_SLOW_LOG = 1;
+
+/** PHPRUN_PHP_* of ffi/php/php.h. */
+const PHP_JSON_POST = 1;
+const PHP_THREADS = 2;
 
 /** What the shim was compiled against. */
 export interface BuiltFor {
@@ -24,22 +28,25 @@ export interface BuiltFor {
 export class Php {
   readonly #symbols: ReturnType<typeof dlopen<typeof phpSymbols>>["symbols"];
 
-  /** Opens libphp for the whole process, then the shim, which finds PHP's symbols there. */
+  /** Opens libphp for the whole process, then the shim for its kind, which finds PHP's symbols there. */
   constructor(libphp: string) {
     openGlobal(libphp);
+    const build = readBuild(libphp);
+    if (build === null) {
+      throw new PhprunError(
+        "LIBRARY",
+        `Cannot use ${libphp}: it is not libphp. Set php.libphp to a libphp.so, or to auto.`,
+      );
+    }
+    const shim = requireShim({ path: libphp, ...build });
+    this.path = openable(shim.path);
     try {
-      this.#symbols = dlopen(openable(phpShimPath), phpSymbols).symbols;
+      this.#symbols = dlopen(this.path, phpSymbols).symbols;
     } catch (cause) {
       if (cause instanceof PhprunError) throw cause;
-      if (readBuild(libphp) === null) {
-        throw new PhprunError(
-          "LIBRARY",
-          `Cannot use ${libphp}: it is not libphp. Set php.libphp to a libphp.so, or to auto.`,
-        );
-      }
       throw new PhprunError(
         "LIBPHP_API",
-        `Cannot use ${libphp}: the shim was built for another PHP (${cause instanceof Error ? cause.message : cause}). Run ./setup.sh to build it for this one, or set php.libphp.`,
+        `Cannot use ${libphp}: the shim that was built for it does not fit (${cause instanceof Error ? cause.message : cause}). Run ./setup.sh to build it anew, or set php.libphp.`,
         { cause },
       );
     }
@@ -47,10 +54,9 @@ export class Php {
     if (abi !== PHP_ABI) {
       throw new PhprunError(
         "PHP_ABI",
-        `Cannot use ${phpShimPath}: it must have ABI ${PHP_ABI}, received ${abi}`,
+        `Cannot use ${shim.path}: it must have ABI ${PHP_ABI}, received ${abi}`,
       );
     }
-    this.#checkApi(libphp);
   }
 
   builtFor(): BuiltFor {
@@ -65,24 +71,14 @@ export class Php {
     };
   }
 
-  /** Another API means other structures: starting that PHP would be a crash at best. */
-  #checkApi(libphp: string): void {
-    const built = this.builtFor();
-    const found = readBuild(libphp);
-    if (found === null) return;
-    if (found.zendApi === built.zendApi && found.zts === built.zts && found.debug === built.debug) return;
-    throw new PhprunError(
-      "LIBPHP_API",
-      `Cannot use ${libphp}: it must have API ${built.zendApi} ${kind(built)} (PHP ${built.version}), which the shim was built for, received API ${found.zendApi} ${kind(found)} (PHP ${found.version}). Run ./setup.sh to build it for this one, or set php.libphp.`,
-    );
-  }
-
   /** Brings PHP up. Once per process. */
   start(options: {
     ini: string;
     sapiName: string;
     poolName: string;
     jsonPost: boolean;
+    /** Workers will be threads of this process. */
+    threads: boolean;
     logFd: number;
   }): void {
     // In variables, so alive for the whole call.
@@ -93,7 +89,7 @@ export class Php {
       ini,
       sapiName,
       poolName,
-      options.jsonPost ? 1 : 0,
+      (options.jsonPost ? PHP_JSON_POST : 0) | (options.threads ? PHP_THREADS : 0),
       options.logFd,
     );
     if (result !== 0) throw new PhprunError("PHP_START", "Cannot start PHP: module start-up failed");
@@ -115,8 +111,34 @@ export class Php {
     const options = slowLog ? HOST_SLOW_LOG : 0;
     return this.#symbols.phprun_host_run(fds.pool, fds.control, fds.wake, fds.spool, options);
   }
-}
 
-function kind(build: { zts: boolean; debug: boolean }): string {
-  return `${build.zts ? "ZTS" : "NTS"}${build.debug ? " debug" : ""}`;
+  // ---- workers that are threads: see ffi/php/php.h ------------------------------------------------
+
+  /** The shim's path as other threads of this process open the same library by it. */
+  readonly path: string;
+
+  openThreads(
+    fds: { pool: number; wake: number; spool: number },
+    options: { slowLog: boolean; stackBytes: number },
+  ): void {
+    const flags = options.slowLog ? HOST_SLOW_LOG : 0;
+    check(
+      this.#symbols.phprun_threads_open(fds.pool, fds.wake, fds.spool, flags, options.stackBytes),
+      "prepare for workers in threads",
+    );
+  }
+
+  threadDeadline(worker: number): void {
+    this.#symbols.phprun_thread_deadline(worker);
+  }
+
+  measureThreads(): void {
+    this.#symbols.phprun_threads_measure();
+  }
+
+  /** Ends the process without Bun's exit handlers. */
+  exitNow(status: number): never {
+    this.#symbols.phprun_exit_now(status);
+    throw new Error("unreachable");
+  }
 }

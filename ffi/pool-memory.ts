@@ -163,6 +163,12 @@ export class PoolMemory {
     this.#symbols.phprun_set_memory_limit(this.#pool, bytes);
   }
 
+  /** What a worker that is a thread may hold during a request before it ends it; 0: no limit. */
+  setHardMemoryLimit(bytes: number): void {
+    if (this.#closed) return;
+    this.#symbols.phprun_set_memory_kill(this.#pool, bytes);
+  }
+
   /** Asks where a worker is in a request; the answer comes on the log channel. */
   look(worker: number, requestId: number): void {
     if (this.#closed) return;

@@ -3,3 +3,8 @@ declare module "*.so" {
   const path: string;
   export default path;
 }
+
+/** What ffi/compile.ts writes; for type checks of a tree in which nothing has been built. */
+declare module "*/build/lib/shims.ts" {
+  export const shims: { path: string; zendApi: number; zts: boolean; debug: boolean; version: string }[];
+}

@@ -46,6 +46,13 @@ export const transportSymbols = {
     ],
     returns: "void",
   },
+  phprun_set_memory_kill: {
+    args: [
+      "ptr",
+      "f64", // double bytes
+    ],
+    returns: "void",
+  },
   phprun_worker_look: {
     args: [
       "ptr",
@@ -135,6 +142,20 @@ export const transportSymbols = {
   },
 } as const satisfies Record<string, FFIFunction>;
 
+/** What a Bun Worker of a host needs of ffi/php/php.h. */
+export const phpThreadSymbols = {
+  phprun_socketpair: { args: ["ptr"], returns: "i32" }, // int32_t out[2]
+  phprun_thread_start: {
+    args: [
+      "u32", // uint32_t worker
+      "u32", // uint32_t generation
+      "i32", // int32_t life_fd
+    ],
+    returns: "i32", // thread id, or -errno
+  },
+  phprun_thread_join: { args: ["u32"], returns: "void" },
+} as const satisfies Record<string, FFIFunction>;
+
 /** ffi/php/php.h, line for line. */
 export const phpSymbols = {
   phprun_php_abi: { args: [], returns: "u32" },
@@ -144,7 +165,7 @@ export const phpSymbols = {
       "ptr", // const char *ini_entries
       "ptr", // const char *sapi_name
       "ptr", // const char *pool_name
-      "u32", // uint32_t json_post
+      "u32", // uint32_t options
       "i32", // int32_t log_fd
     ],
     returns: "i32",
@@ -167,4 +188,18 @@ export const phpSymbols = {
     ],
     returns: "i32",
   },
+  phprun_threads_open: {
+    args: [
+      "i32", // int32_t pool_fd
+      "i32", // int32_t wake_fd
+      "i32", // int32_t spool_fd
+      "u32", // uint32_t options
+      "f64", // double stack_bytes
+    ],
+    returns: "i32",
+  },
+  ...phpThreadSymbols,
+  phprun_thread_deadline: { args: ["u32"], returns: "void" },
+  phprun_threads_measure: { args: [], returns: "void" },
+  phprun_exit_now: { args: ["i32"], returns: "void" },
 } as const satisfies Record<string, FFIFunction>;

@@ -1,5 +1,6 @@
 import type { Config, PoolConfig } from "./config/config.ts";
 import { formatCpuList } from "./config/cpu-list.ts";
+import { settleIsolation } from "./php/choose.ts";
 import { describeIni } from "./php/describe-ini.ts";
 import type { PhpReport } from "./php/report.ts";
 import { VERSION } from "./version.ts";
@@ -43,7 +44,7 @@ export function banner({
     ...(report === undefined ? [] : describePhp(report)),
     line("config", config.source ?? "none: defaults, environment and flags"),
     line("docroot", config.php.docroot),
-    ...pools.flatMap((pool) => describePool(pool.config)),
+    ...pools.flatMap((pool) => describePool(pool.config, pool.report?.zts ?? false)),
     line("limits", describeLimits(config, openFiles)),
     ...warnings(
       pools.flatMap((pool) => pool.report ?? []),
@@ -69,7 +70,7 @@ function describePhp(report: PhpReport): string[] {
   ];
 }
 
-function describePool(pool: PoolConfig): string[] {
+function describePool(pool: PoolConfig, zts: boolean): string[] {
   const { min, max } = pool.workers;
   const count = min === max ? `${max}` : `${min} to ${max}`;
   const limits = [
@@ -81,8 +82,12 @@ function describePool(pool: PoolConfig): string[] {
     pool.maxRequests === 0 ? "no request limit" : `${pool.maxRequests} requests each`,
   ];
   const extras = describeExtras(pool);
+  const threads = settleIsolation(pool, zts) === "thread" ? " in threads" : "";
   return [
-    line("pool", `${pool.name}: ${count} ${max === 1 ? "worker" : "workers"} for ${describeRequests(pool)}`),
+    line(
+      "pool",
+      `${pool.name}: ${count} ${max === 1 ? "worker" : "workers"}${threads} for ${describeRequests(pool)}`,
+    ),
     line("", limits.join(", ")),
     ...(extras.length === 0 ? [] : [line("", extras.join(", "))]),
   ];

@@ -5,7 +5,7 @@
 export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === "__host") {
     const { runHost } = await import("../worker/host.ts");
-    runHost();
+    await runHost();
   } else if (args[0] === "__probe") {
     const { runProbe } = await import("../worker/probe.ts");
     runProbe();

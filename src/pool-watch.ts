@@ -12,7 +12,7 @@ export interface OurHost extends WatchedHost {
   readonly owner: Pool;
 }
 
-/** The pools as the memory monitor sees them: every process of every generation. */
+/** The pools as the memory monitor sees them: every host and worker of every generation. */
 export function watched(pools: readonly Pool[]): WatchedPool<OurWorker, OurHost>[] {
   return pools.map((pool) => ({
     name: pool.name,
@@ -21,19 +21,38 @@ export function watched(pools: readonly Pool[]): WatchedPool<OurWorker, OurHost>
     hosts: pool.generations.flatMap((generation) =>
       generation.report === undefined || generation.hostPid === null
         ? []
-        : [{ pool: pool.name, generation: generation.number, pid: generation.hostPid, owner: pool }],
+        : [
+            {
+              pool: pool.name,
+              generation: generation.number,
+              pid: generation.hostPid,
+              threadsBytes: threadsBytes(generation),
+              owner: pool,
+            },
+          ],
     ),
     workers: pool.generations.flatMap((generation) =>
       generation.workers.all
         .filter(({ pid }) => pid !== 0)
-        .map(({ number, pid }) => ({
-          pool: pool.name,
-          number,
-          generation: generation.number,
-          pid,
-          busy: generation.slots.memory.worker(number).state === WorkerState.busy,
-          source: generation,
-        })),
+        .map(({ number, pid }) => {
+          const { state, ownBytes } = generation.slots.memory.worker(number);
+          return {
+            pool: pool.name,
+            number,
+            generation: generation.number,
+            pid,
+            busy: state === WorkerState.busy,
+            ownBytes: isThreaded(generation) ? ownBytes : null,
+            source: generation,
+          };
+        }),
     ),
   }));
+}
+
+const isThreaded = ({ setup }: Generation): boolean => setup.host.isolation === "thread";
+
+function threadsBytes(generation: Generation): number | null {
+  const { workers, memoryLimitBytes } = generation.setup.config;
+  return isThreaded(generation) ? workers.max * memoryLimitBytes : null;
 }

@@ -46,6 +46,7 @@ function poolStatus(pool: Pool, sampleOf: StatusParts["sampleOf"]): PoolStatus {
     methods: [...config.methods],
     state: pool.failure !== null ? "failed" : pool.ready ? "serving" : "starting",
     lastError: pool.failure,
+    isolation: pool.isolation,
     generation: pool.generation,
     generations: generations.map((generation) => ({
       number: generation.number,
@@ -91,9 +92,10 @@ function poolStatus(pool: Pool, sampleOf: StatusParts["sampleOf"]): PoolStatus {
 
 function workersOf(generation: Generation, sampleOf: StatusParts["sampleOf"]): WorkerStatus[] {
   const { memory } = generation.slots;
+  const threads = generation.setup.host.isolation === "thread";
   const requests = new Map<number, WorkerStatus["request"] & { answered: boolean }>();
   const nowMs = performance.now();
-  for (const [slot, running] of generation.slots.running()) {
+  for (const [slot, running] of [...generation.slots.running(), ...generation.slots.abandoned]) {
     const phase = memory.phase(slot);
     if (phase !== Phase.running && phase !== Phase.responded) continue;
     requests.set(memory.owner(slot), {
@@ -105,7 +107,8 @@ function workersOf(generation: Generation, sampleOf: StatusParts["sampleOf"]): W
   return generation.workers.all.flatMap((worker): WorkerStatus[] => {
     if (worker.state === "absent") return [];
     const record = memory.worker(worker.number);
-    const sample = sampleOf(worker.pid);
+    // Of a thread /proc tells what its whole process holds.
+    const sample = threads ? undefined : sampleOf(worker.pid);
     const found = requests.get(worker.number);
     const { answered = false, ...request } = found ?? {};
     return [
@@ -127,7 +130,7 @@ function workersOf(generation: Generation, sampleOf: StatusParts["sampleOf"]): W
         memory: {
           phpPeakBytes: record.memoryBytes,
           ownBytes: sample?.ownBytes ?? record.ownBytes,
-          residentBytes: sample?.residentBytes ?? 0,
+          residentBytes: threads ? null : (sample?.residentBytes ?? 0),
           proportionalBytes: sample?.proportionalBytes ?? null,
         },
       },

@@ -20,6 +20,7 @@ import { Pool } from "./pool/pool.ts";
 import { poolSetup, Reloader, type ReloadListener } from "./reload.ts";
 import type { ActivatedSocket } from "./system/activation.ts";
 import { serverStatus } from "./server-status.ts";
+import { threadWarnings } from "./thread-warnings.ts";
 
 export interface RunningServer {
   readonly urls: readonly string[];
@@ -126,6 +127,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     for (const message of new Set(pools.flatMap(({ report }) => report?.startupErrors ?? []))) {
       log.warn(message, { source: "php start" });
     }
+    for (const { level, text } of threadWarnings(pools, config.php.ini)) log[level](text);
     admin = await startAdmin(config.admin, controlled, log);
     await listeners.open(config, front, options.sockets);
     control = await startControl(options.config, controlled, log);

@@ -17,6 +17,8 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
+import { ztsLibphp } from "./zts.ts";
+
 export { Connection, curl, type HttpResponse, parseResponse, raw } from "./http-client.ts";
 
 /** The two ways phprun is run: by Bun from its source, or as the built executable. */
@@ -40,9 +42,32 @@ export function command(target: Target, ...args: string[]): string[] {
   return [process.execPath, "--max-http-header-size=65536", join(root, "src/main.ts"), ...args];
 }
 
+/** How workers are kept apart. */
+export type Isolation = "process" | "thread";
+
+/** `PHPRUN_TEST_ISOLATION` picks one for all servers of a run that do not say which they want. */
+export const defaultIsolation: Isolation | undefined = chooseIsolation();
+
+function chooseIsolation(): Isolation | undefined {
+  const wanted = process.env["PHPRUN_TEST_ISOLATION"];
+  return wanted === "process" || wanted === "thread" ? wanted : undefined;
+}
+
+/** The part of the configuration that makes workers threads or processes; threads need a thread-safe libphp. */
+export function isolationConfig(isolation: Isolation | undefined): Tree {
+  if (isolation === "thread") return { isolation, libphp: ztsLibphp ?? "auto" };
+  return isolation === undefined ? {} : { isolation };
+}
+
+/** A thread crashes alone, or blocks for good, only by a call into C. */
+const crashIni = (isolation: Isolation | undefined): Tree =>
+  isolation === "thread" ? { "ffi.enable": "1" } : {};
+
 export interface StartOptions {
   /** @default the first of `targets` */
   readonly target?: Target;
+  /** @default `defaultIsolation`, else what phprun makes of the libphp it finds */
+  readonly isolation?: Isolation;
   /** Folder to serve; else `files`, written to a temporary one. */
   readonly docroot?: string;
   readonly files?: Readonly<Record<string, string | Uint8Array>>;
@@ -103,7 +128,7 @@ export class Server implements AsyncDisposable {
       mkdirSync(dirname(join(this.docroot, name)), { recursive: true });
       writeFileSync(join(this.docroot, name), content);
     }
-    const config = this.write("phprun.yaml", JSON.stringify(this.#config(options.config ?? {})));
+    const config = this.write("phprun.yaml", JSON.stringify(this.#config(options)));
     this.#process = Bun.spawn(command(this.target, "serve", "--config", config, ...(options.args ?? [])), {
       cwd: this.folder,
       stdio: ["ignore", "pipe", "pipe"],
@@ -209,11 +234,21 @@ export class Server implements AsyncDisposable {
     return false;
   }
 
-  #config(config: Tree): Tree {
+  #config({ config = {}, isolation = defaultIsolation }: StartOptions): Tree {
     const server = (config["server"] ?? {}) as Tree;
     const php = (config["php"] ?? {}) as Tree;
+    const ini = (php["ini"] ?? {}) as Tree;
     const place = "listen" in server ? {} : { host: "127.0.0.1", port: 0 };
-    return { ...config, server: { ...place, ...server }, php: { docroot: this.docroot, ...php } };
+    return {
+      ...config,
+      server: { ...place, ...server },
+      php: {
+        docroot: this.docroot,
+        ...isolationConfig(isolation),
+        ...php,
+        ini: { ...crashIni(isolation), ...ini },
+      },
+    };
   }
 }
 

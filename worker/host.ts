@@ -1,27 +1,29 @@
-import { phpShimPath } from "../ffi/embedded.ts";
 import { LIBRARY_DIR_VARIABLE, openable } from "../ffi/open.ts";
 import { Php } from "../ffi/php.ts";
 import { dieWithParent } from "../ffi/system.ts";
 import { PhprunError } from "../src/errors.ts";
 import { HOST_FDS, HOST_OPTIONS_VARIABLE, type HostOptions, encodeHostReport } from "../src/pool/messages.ts";
 import { type PhpReport, REPORT_CODE } from "../src/php/report.ts";
+import { shimOf } from "../src/php/shims.ts";
 import { applyIdentity, type Identity } from "../src/system/identity.ts";
+import { ThreadHost } from "./thread-host.ts";
 import { writeSync } from "node:fs";
 
 /**
- * A host: PHP brought up once, then the fork server. Runs in a process of its own; what it inherits is in
- * HOST_FDS. Never returns.
+ * A host: PHP brought up once, then the fork server, or threads. Runs in a process of its own; what it inherits is
+ * in HOST_FDS. Never returns.
  */
-export function runHost(): never {
-  process.exit(serve(JSON.parse(process.env[HOST_OPTIONS_VARIABLE] ?? "{}") as HostOptions));
+export async function runHost(): Promise<never> {
+  process.exit(await serve(JSON.parse(process.env[HOST_OPTIONS_VARIABLE] ?? "{}") as HostOptions));
 }
 
-function serve(options: HostOptions): number {
+async function serve(options: HostOptions): Promise<number> {
   delete process.env[HOST_OPTIONS_VARIABLE];
   let php: Php;
   try {
     // A library that goes to a folder is put there by whom the folder belongs to, not by the pool's user.
-    if (process.env[LIBRARY_DIR_VARIABLE]) openable(phpShimPath);
+    const shim = process.env[LIBRARY_DIR_VARIABLE] ? shimOf(options.libphp) : undefined;
+    if (shim !== undefined) openable(shim.path);
     applyIdentity(options.poolName, identityOf(options));
     // After the change of user, which takes it back. Here and not with PHP: its start may take long.
     if (!dieWithParent(HOST_FDS.control)) return 1;
@@ -31,6 +33,7 @@ function serve(options: HostOptions): number {
       sapiName: options.sapiName,
       poolName: options.poolName,
       jsonPost: options.jsonPost,
+      threads: options.isolation === "thread",
       logFd: HOST_FDS.log,
     });
     report({ ok: true, report: { ...JSON.parse(php.evaluate(REPORT_CODE)), ...facts(php, options) } });
@@ -40,6 +43,7 @@ function serve(options: HostOptions): number {
     return 1;
   }
   if (options.inspectOnly) return 0;
+  if (options.isolation === "thread") return await new ThreadHost(php, options).run();
   return php.runHost(HOST_FDS, options.slowLog) === 0 ? 0 : 1;
 }
 

@@ -12,6 +12,7 @@
 #include "frames.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,25 +22,66 @@
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
-/* With one PHP thread per process there is one. */
-static struct worker *crashing;
+#define SIGNALS (sizeof fatal_signals / sizeof fatal_signals[0])
+
+/* By number: the one of this process, or in a host of threads all of them. */
+static struct worker *_Atomic workers[PHPRUN_MAX_WORKERS];
+static struct sigaction before[SIGNALS];
+
+static struct worker *worker_of(pid_t thread)
+{
+    for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
+        struct worker *worker = atomic_load_explicit(&workers[number], memory_order_acquire);
+        if (worker != NULL && worker->thread == thread) {
+            return worker;
+        }
+    }
+    return NULL;
+}
+
+/* A thread of Bun's own, in a host of threads: its handler is Bun's. */
+static void leave_to_bun(int number)
+{
+    for (size_t i = 0; i < SIGNALS; i++) {
+        if (fatal_signals[i] == number) {
+            sigaction(number, &before[i], NULL);
+        }
+    }
+}
 
 static void on_crash(int number, siginfo_t *info, void *context)
 {
     (void)context;
-    struct worker *worker = crashing;
     const pid_t thread = gettid();
-    /* Another thread of ours, or a child that the script has forked, was not in a PHP function of this worker. */
-    if (thread == worker->thread) {
+    struct worker *worker = worker_of(thread);
+    /* Another thread of ours, or a child that the script has forked, was not in a PHP function of a worker. */
+    if (worker != NULL) {
         struct phprun_worker *record = &worker->pool->workers[worker->number];
         crash_place_text(worker->executor, record->last_function, sizeof record->last_function);
+        if (phprun_threads && record->last_function[0] == '\0') {
+            strcpy(record->last_function, "no PHP function"); /* tells which of them crashed */
+        }
+        signal(number, SIG_DFL);
+    } else if (info->si_code <= 0) {
+        signal(number, SIG_DFL); /* somebody has sent it: no fault of Bun's, as its report would say */
+    } else {
+        leave_to_bun(number);
     }
     /*
-     * Queued, since it is blocked here, and delivered on return: by default action (SA_RESETHAND), with the
-     * registers of the crash and what the kernel said of it, so that a core dump shows the place.
+     * Queued, since it is blocked here, and delivered on return: by what was set above, with the registers of the
+     * crash and what the kernel said of it, so that a core dump shows the place.
      */
     if (syscall(SYS_rt_tgsigqueueinfo, getpid(), thread, number, info) != 0) {
         syscall(SYS_tgkill, getpid(), thread, number); /* where a filter of system calls forbids the other */
+    }
+}
+
+void crash_startup(void)
+{
+    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigfillset(&action.sa_mask);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        sigaction(fatal_signals[i], &action, &before[i]);
     }
 }
 
@@ -50,10 +92,17 @@ void crash_worker_startup(struct worker *worker)
     if (stack == MAP_FAILED || sigaltstack(&alternate, NULL) != 0) {
         return; /* crashes are told without their place */
     }
-    crashing = worker;
-    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND};
-    sigfillset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof fatal_signals / sizeof fatal_signals[0]; i++) {
-        sigaction(fatal_signals[i], &action, NULL);
+    worker->crash_stack = stack;
+    atomic_store_explicit(&workers[worker->number], worker, memory_order_release);
+}
+
+void crash_worker_shutdown(struct worker *worker)
+{
+    atomic_store_explicit(&workers[worker->number], NULL, memory_order_release);
+    if (worker->crash_stack != NULL) {
+        const stack_t off = {.ss_flags = SS_DISABLE};
+        sigaltstack(&off, NULL);
+        munmap(worker->crash_stack, CRASH_STACK_BYTES);
+        worker->crash_stack = NULL;
     }
 }

@@ -32,7 +32,7 @@ void deadline_enforce(struct request *request)
     }
 }
 
-void deadline_worker_startup(void)
+void deadline_startup(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);

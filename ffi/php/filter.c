@@ -79,16 +79,8 @@ void filter_startup(void)
     if (filter == NULL || strcmp(filter, "unsafe_raw") != 0) {
         return;
     }
-    zend_function *found[sizeof names / sizeof names[0]];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        found[i] = zend_hash_str_find_ptr(CG(function_table), names[i], strlen(names[i]));
-        if (found[i] == NULL || found[i]->type != ZEND_INTERNAL_FUNCTION) {
-            return;
-        }
+        /* One that is not there (disable_functions) nobody can call. */
+        postponed |= replace_function(names[i], ours[i], &original[i]);
     }
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        original[i] = found[i]->internal_function.handler;
-        found[i]->internal_function.handler = ours[i];
-    }
-    postponed = true;
 }

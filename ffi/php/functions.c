@@ -127,7 +127,7 @@ static PHP_MINFO_FUNCTION(phprun)
         php_info_print_table_row(2, "Requests served", text);
     }
     php_info_print_table_row(2, "Mode", "classic");
-    php_info_print_table_row(2, "Isolation", "process");
+    php_info_print_table_row(2, "Isolation", phprun_threads ? "thread" : "process");
     php_info_print_table_end();
 }
 

@@ -63,21 +63,26 @@ static void leave_to_the_front(int number)
     (void)number;
 }
 
+/*
+ * A service manager sends its SIGTERM to every process of the service: the request must be finished all the same,
+ * the front sees to the end. A handler and not SIG_IGN, which programs started by a script would inherit.
+ */
+void ignore_stop_signals(void)
+{
+    struct sigaction deaf = {.sa_handler = leave_to_the_front, .sa_flags = SA_RESTART};
+    sigemptyset(&deaf.sa_mask);
+    sigaction(SIGTERM, &deaf, NULL);
+    sigaction(SIGINT, &deaf, NULL);
+    sigaction(SIGHUP, &deaf, NULL);
+}
+
 static void reset_signals(void)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
     for (int number = 1; number < NSIG; number++) {
         sigaction(number, &standard, NULL);
     }
-    /*
-     * A service manager sends its SIGTERM to every process of the service: the request must be finished all the
-     * same, the front sees to the end. A handler and not SIG_IGN, which programs started by a script would inherit.
-     */
-    struct sigaction deaf = {.sa_handler = leave_to_the_front, .sa_flags = SA_RESTART};
-    sigemptyset(&deaf.sa_mask);
-    sigaction(SIGTERM, &deaf, NULL);
-    sigaction(SIGINT, &deaf, NULL);
-    sigaction(SIGHUP, &deaf, NULL);
+    ignore_stop_signals();
     /* As in php-fpm: a peer that hangs up is an error return for the script, not its end. */
     signal(SIGPIPE, SIG_IGN);
     sigset_t none;
@@ -123,6 +128,7 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
         .executor = frames_executor(),
     };
     become_child(parent);
+    crash_startup();
     crash_worker_startup(&worker);
     heaps_let_go();
     const int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
@@ -132,11 +138,13 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
     snprintf(name, sizeof name, "phprun/%u", number);
     prctl(PR_SET_NAME, name);
     log_as_worker(&worker);
-    deadline_worker_startup();
+    deadline_startup();
+    fork_startup();
     if (host->options & PHPRUN_HOST_SLOW_LOG) {
         look_worker_startup(&worker);
     }
-    worker_main(&worker);
+    worker_run(&worker);
+    _exit(0);
 }
 
 /* ---- in the host ----------------------------------------------------------------------------- */

@@ -11,8 +11,11 @@ static void on_interrupt(zend_execute_data *execute_data)
     struct request *request = current_request();
     if (request != NULL) {
         look_answer(request);
-        /* Behind the look: it may not return. */
+        /* Behind the look: these may not return. */
         deadline_enforce(request);
+        if (phprun_threads) {
+            memory_enforce(request);
+        }
     }
     if (next_interrupt != NULL) {
         next_interrupt(execute_data);

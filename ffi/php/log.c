@@ -6,7 +6,8 @@
  *   u32 worker (PHPRUN_NONE: the host) | u32 request | u16 script length | script | text
  *
  * A record is at most 4096 bytes and goes out in one send, so records of several workers do not mix. One of
- * LOG_LEVEL_SLOW is always whole, has no script, and may come between two parts of another message of its worker.
+ * LOG_LEVEL_SLOW or LOG_LEVEL_RENEW is always whole, has no script, and may come between two parts of another message
+ * of its worker.
  */
 #define _GNU_SOURCE
 #include "shim.h"
@@ -22,6 +23,8 @@
 #define SCRIPT_BYTES 1024
 /* How long a worker waits for a front that does not read. After that the record is dropped and counted. */
 #define LOG_PATIENCE_MS 100
+/* No message: without it scripts would stay as they were. */
+#define RENEW_PATIENCE_MS 1000
 
 struct record {
     uint32_t length;
@@ -34,7 +37,7 @@ struct record {
 } __attribute__((packed));
 
 static int log_fd = -1;
-static struct worker *self;
+static _Thread_local struct worker *self;
 
 void log_startup(int fd)
 {
@@ -51,7 +54,7 @@ void log_as_worker(struct worker *worker)
     self = worker;
 }
 
-static void send_record(const struct worker *worker, const struct record *record)
+static void send_record(const struct worker *worker, const struct record *record, int patience_ms)
 {
     const size_t size = record->length + sizeof record->length;
     for (;;) {
@@ -63,7 +66,7 @@ static void send_record(const struct worker *worker, const struct record *record
             continue;
         }
         struct pollfd room = {.fd = log_fd, .events = POLLOUT};
-        if (errno != EAGAIN || poll(&room, 1, LOG_PATIENCE_MS) <= 0) {
+        if (errno != EAGAIN || poll(&room, 1, patience_ms) <= 0) {
             break;
         }
     }
@@ -103,7 +106,7 @@ static void log_bytes(enum log_level level, const char *text, size_t length)
         memcpy(record.bytes + script_length, text, part);
         record.more = part < length;
         record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + script_length + part);
-        send_record(self, &record);
+        send_record(self, &record, LOG_PATIENCE_MS);
         text += part;
         length -= part;
     } while (length > 0);
@@ -137,5 +140,15 @@ void log_slow(struct worker *worker, uint32_t request, const char *text, size_t 
     const size_t taken = length < sizeof record.bytes ? length : sizeof record.bytes;
     memcpy(record.bytes, text, taken);
     record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + taken);
-    send_record(worker, &record);
+    send_record(worker, &record, LOG_PATIENCE_MS);
+}
+
+void log_renew(const char *why)
+{
+    struct record record = {.level = LOG_LEVEL_RENEW, .worker = self != NULL ? self->number : PHPRUN_NONE};
+    const size_t length = strlen(why);
+    const size_t taken = length < sizeof record.bytes ? length : sizeof record.bytes;
+    memcpy(record.bytes, why, taken);
+    record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + taken);
+    send_record(self, &record, RENEW_PATIENCE_MS);
 }

@@ -82,7 +82,7 @@ static void *look_main(void *argument)
     struct worker *worker = argument;
     struct phprun_worker *record = &worker->pool->workers[worker->number];
     prctl(PR_SET_NAME, "phprun/look");
-    for (;;) {
+    while (!atomic_load(&worker->look_ended)) {
         const uint32_t looks = atomic_load(&record->look);
         if (looks == worker->looks_seen) {
             futex_wait(&record->look, looks);
@@ -100,7 +100,6 @@ static void *look_main(void *argument)
 void look_worker_startup(struct worker *worker)
 {
     pthread_attr_t attributes;
-    pthread_t thread;
     sigset_t all, before;
     worker->looks_seen = atomic_load(&worker->pool->workers[worker->number].look);
     /* The deadline and the script's own signals are for PHP's thread. */
@@ -108,11 +107,24 @@ void look_worker_startup(struct worker *worker)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    const int error = pthread_create(&thread, &attributes, look_main, worker);
+    const int error = pthread_create(&worker->look_thread, &attributes, look_main, worker);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         log_text(LOG_LEVEL_WARN, "Cannot start the thread of the slow log: %s", strerror(error));
     }
+    worker->has_look_thread = error == 0;
+}
+
+void look_worker_shutdown(struct worker *worker)
+{
+    struct phprun_worker *record = &worker->pool->workers[worker->number];
+    if (!worker->has_look_thread) {
+        return;
+    }
+    atomic_store(&worker->look_ended, true);
+    /* The word changes before the wake-up, so a thread about to sleep on it does not. */
+    atomic_fetch_add(&record->look, 1);
+    futex_wake_one(&record->look);
+    pthread_join(worker->look_thread, NULL);
 }

@@ -10,12 +10,12 @@
 #include "../transport/transport.h"
 
 /* Grows with every change of a signature or of the request block; ffi/library.ts compares it at load. */
-#define PHPRUN_PHP_ABI 3u
+#define PHPRUN_PHP_ABI 4u
 
 /* Status of a worker in which an extension or a library called exit(). */
 #define PHPRUN_EXIT_CALLED 250
 
-/* Options of phprun_host_run() */
+/* Options of phprun_host_run() and phprun_threads_open() */
 #define PHPRUN_HOST_SLOW_LOG 1u /* workers can be asked where they are (phprun_worker_look) */
 
 /* phprun_slot.options */
@@ -62,7 +62,11 @@ PHPRUN_API void phprun_php_built_for(uint32_t *out);
  * not start (the reason has gone to the log).
  */
 PHPRUN_API int32_t phprun_php_start(const char *ini_entries, const char *sapi_name, const char *pool_name,
-                                    uint32_t json_post, int32_t log_fd);
+                                    uint32_t options, int32_t log_fd);
+
+/* Options of phprun_php_start() */
+#define PHPRUN_PHP_JSON_POST 1u /* JSON bodies are parsed into $_POST */
+#define PHPRUN_PHP_THREADS 2u   /* workers will be threads of this process; ZTS only */
 
 /*
  * Runs a piece of PHP in a forked child and writes the string it returns to `out`, so that the host stays
@@ -77,5 +81,30 @@ PHPRUN_API int32_t phprun_php_evaluate(const char *code, char *out, uint32_t cap
  */
 PHPRUN_API int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd,
                                    uint32_t options);
+
+/* ---- a host whose workers are threads: thread.c. -ENOSYS where libphp is not thread-safe ------------------ */
+
+/* Maps the pool. Once, on the process's main thread, before any worker. Returns 0 or -errno. */
+PHPRUN_API int32_t phprun_threads_open(int32_t pool_fd, int32_t wake_fd, int32_t spool_fd, uint32_t options,
+                                       double stack_bytes);
+
+/*
+ * Starts a worker on a thread of its own and waits until PHP is ready there, about a millisecond. Returns its thread
+ * id, or -errno. When it has ended, `life_fd` (taken over) gets one byte and is closed. From any thread, but by one
+ * at a time for each worker.
+ */
+PHPRUN_API int32_t phprun_thread_start(uint32_t worker, uint32_t generation, int32_t life_fd);
+
+/* After the byte on `life_fd`: frees what the thread had. */
+PHPRUN_API void phprun_thread_join(uint32_t worker);
+
+/* Signals the worker that the deadline of its request has passed; the mark in the slot decides. */
+PHPRUN_API void phprun_thread_deadline(uint32_t worker);
+
+/* Has every worker with a request note its memory, and end the request when it holds more than it may. */
+PHPRUN_API void phprun_threads_measure(void);
+
+/* Ends the process at once, without Bun's exit handlers: threads of ours may still run. */
+PHPRUN_API void phprun_exit_now(int32_t status);
 
 #endif

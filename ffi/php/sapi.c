@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef ZTS
+ZEND_TSRMLS_CACHE_DEFINE()
+#endif
+
+bool phprun_threads;
+bool phprun_json_post;
 const char *phprun_pool_name = "";
 
 static const char *sapi_name = "phprun";
@@ -131,7 +137,7 @@ static void note_error(int type, zend_string *file, uint32_t line, zend_string *
     }
 }
 
-int32_t phprun_php_start(const char *ini_entries, const char *name, const char *pool_name, uint32_t json_post,
+int32_t phprun_php_start(const char *ini_entries, const char *name, const char *pool_name, uint32_t options,
                          int32_t log_fd)
 {
     /* For the host alone; scripts need not see it in their environment. */
@@ -144,6 +150,12 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     phprun_pool_name = strdup(pool_name);
     phprun_sapi.name = (char *)sapi_name;
 
+    phprun_threads = (options & PHPRUN_PHP_THREADS) != 0;
+
+#ifdef ZTS
+    php_tsrm_startup();
+    ZEND_TSRMLS_CACHE_UPDATE();
+#endif
     zend_signal_startup();
     sapi_startup(&phprun_sapi);
     /* Behind sapi_startup(), which clears it. */
@@ -160,7 +172,8 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     SIGG(reset) = 0;
 #endif
     zend_observer_error_register(note_error);
-    if (json_post) {
+    phprun_json_post = (options & PHPRUN_PHP_JSON_POST) != 0;
+    if (phprun_json_post) {
         json_post_startup();
     }
     return 0;

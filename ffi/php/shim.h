@@ -8,19 +8,36 @@
 #include <main/php.h>
 #include <main/SAPI.h>
 #include <main/php_main.h>
+#include <pthread.h>
 #include <stdbool.h>
+
+/* With threads each has PHP's globals of its own, found through this pointer. */
+#ifdef ZTS
+ZEND_TSRMLS_CACHE_EXTERN()
+#endif
+
+/* The workers of this host are threads of its process. */
+extern bool phprun_threads;
+/* JSON bodies are parsed into $_POST. */
+extern bool phprun_json_post;
 
 /* One worker: what its loop and the callbacks of its requests need. */
 struct worker {
     struct phprun_pool *pool;
     uint32_t number;
     int spool_fd;
-    int statm_fd; /* its own /proc/self/statm */
+    int statm_fd; /* its own /proc/self/statm; -1 for a thread */
     uid_t user;   /* that it was started as */
+    bool has_folder; /* a thread whose working directory is its own */
+    char *folder;    /* then: the one it is in, NULL when not known */
     pid_t thread; /* the one that runs PHP */
     zend_executor_globals *executor; /* of that thread */
     _Atomic uint32_t look_wanted;    /* id of the request whose place is to be told; 0: none */
     uint32_t looks_seen;             /* `look` of the worker's record when it was last heeded */
+    pthread_t look_thread;           /* see look.c */
+    bool has_look_thread;
+    _Atomic bool look_ended;         /* the thread of the slow log is to end */
+    void *crash_stack;               /* see crash.c */
 };
 
 /* One request, from phprun_worker_take() to phprun_finish(). Reached through SG(server_context). */
@@ -40,6 +57,7 @@ struct request {
     bool fatal;        /* an error of a fatal type was raised; the script may have handled it */
     bool head_refused; /* the headers did not fit */
     volatile bool timed_out;
+    bool too_large; /* it was ended for the memory it held */
 };
 
 static inline struct request *current_request(void)
@@ -73,12 +91,12 @@ void flush_body(void *server_context);
 /* functions.c */
 extern zend_module_entry phprun_module;
 
-/* json_post.c */
+/* json_post.c: for the calling thread. */
 void json_post_startup(void);
 
 /* deadline.c */
 #define PHPRUN_DEADLINE_SIGNAL (SIGRTMIN + 5)
-void deadline_worker_startup(void);
+void deadline_startup(void);
 /* At PHP's interrupt: ends a script that is overdue, and does not return then. */
 void deadline_enforce(struct request *request);
 
@@ -91,13 +109,22 @@ size_t backtrace_text(const zend_executor_globals *executor, char *bytes, size_t
 /* The same of the innermost PHP code alone, cut to what fits phprun_worker.last_function. */
 void crash_place_text(const zend_executor_globals *executor, char *bytes, size_t room);
 
-/* look.c: starts the thread of the slow log. */
+/* look.c: starts the thread of the slow log, and ends it with its worker. */
 void look_worker_startup(struct worker *worker);
+void look_worker_shutdown(struct worker *worker);
 /* At PHP's interrupt: tells where the script is, if that was asked. */
 void look_answer(struct request *request);
 
-/* crash.c */
+/* crash.c: once per process; and for each worker, on its own thread. */
+void crash_startup(void);
 void crash_worker_startup(struct worker *worker);
+void crash_worker_shutdown(struct worker *worker);
+
+/* memory.c: at PHP's interrupt, of a worker that is a thread. May not return: ends a script that holds too much. */
+void memory_enforce(struct request *request);
+/* After a request: whether the worker holds more than it may, so that it is to be replaced. */
+void memory_worker_startup(struct worker *worker);
+bool memory_is_too_much(const struct worker *worker, uint64_t request_started_ns);
 
 /* log.c */
 enum log_level {
@@ -105,7 +132,8 @@ enum log_level {
     LOG_LEVEL_WARN = 1,
     LOG_LEVEL_INFO = 2,
     LOG_LEVEL_DEBUG = 3,
-    LOG_LEVEL_SLOW = 4, /* no message: where a request is, see look.c */
+    LOG_LEVEL_SLOW = 4,  /* no message: where a request is, see look.c */
+    LOG_LEVEL_RENEW = 5, /* no message: why this host is to be replaced */
 };
 void log_startup(int fd);
 int log_descriptor(void);
@@ -114,9 +142,15 @@ void log_text(enum log_level level, const char *format, ...) ZEND_ATTRIBUTE_FORM
 void log_message(const char *message, int syslog_type);
 /* One record, of at most BACKTRACE_BYTES. From any thread of the worker. */
 void log_slow(struct worker *worker, uint32_t request, const char *text, size_t length);
+/* Asks the front for a new generation in place of this host. */
+void log_renew(const char *why);
 
 /* host.c: what a host does first: it stands apart from the terminal and from the programs that scripts start. */
 void become_host(void);
+/* Signals that are meant for the front: not even interrupted calls are lost to them, as far as the kernel allows. */
+void ignore_stop_signals(void);
+/* Of a child that a script has forked it says so; the answer is the parent's to give. */
+void fork_startup(void);
 
 /* evaluate.c: evaluates `code`, writes the string it returns to `fd`, ends the process. */
 ZEND_NORETURN void evaluate_to(const char *code, int fd);
@@ -129,9 +163,53 @@ bool filter_is_postponed(void);
 void heaps_note(void);
 void heaps_let_go(void);
 
-/* worker.c: never returns. */
-ZEND_NORETURN void worker_main(struct worker *worker);
+/* worker.c: serves until the worker is to end. */
+void worker_run(struct worker *worker);
 /* Whether a worker is still at the request that has this id. From any thread of worker and host. */
 bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id);
+
+/* replace.c: has an internal function run our handler. On the main thread, after module start-up; `name` is kept. */
+bool replace_function(const char *name, zif_handler handler, zif_handler *original);
+/* The same replacements for the calling thread, before its first request. */
+void replace_in_thread(void);
+
+/* opcache.c: for a host whose workers are threads. On its main thread, after module start-up. */
+void opcache_thread_startup(void);
+/* After a script, within its request: whether opcache waits to restart. Only for PHP that does not say so itself. */
+void opcache_look(const struct request *request);
+
+/* refused.c: functions that would act on the whole process of such a host. Likewise. */
+void refused_thread_startup(void);
+
+/* imports.c: has libraries call `function` in place of C's of that name. False when none does, or not all do. */
+bool replace_import(const char *name, void *function);
+
+/*
+ * isolate.c: what a process has once each request has for itself, where workers are threads. On the host's main
+ * thread, after module start-up; on each worker's thread, before its first request; there after each request, when
+ * php_request_shutdown() is through, since scripts may run until then; and there at its end.
+ */
+void isolate_thread_startup(void);
+void isolate_worker_startup(void);
+void isolate_request_shutdown(void);
+void isolate_worker_shutdown(void);
+
+/* environment.c, programs.c, folder.c, locale.c, gettext.c, syslog.c: called by isolate.c at those times. */
+void environment_thread_startup(void);
+void environment_request_shutdown(void);
+void programs_thread_startup(void);
+void folder_thread_startup(void);
+void locale_thread_startup(void);
+void locale_worker_startup(void);
+void locale_request_shutdown(void);
+void locale_worker_shutdown(void);
+void gettext_thread_startup(void);
+void gettext_request_shutdown(void);
+void syslog_thread_startup(void);
+
+/* environment.c: a variable of the request, or of the process when the request has not changed it. Like getenv(). */
+char *environment_get(const char *name);
+/* All of them, "NAME=value" and a NULL last: to be given to pefree(…, 1). NULL when they are those of the process. */
+char **environment_list(void);
 
 #endif

@@ -4,9 +4,8 @@
 
 #include <Zend/zend_alloc.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,13 +37,46 @@ static void set_request_info(const struct request *request)
     php_handle_auth_data(*authorization != '\0' ? authorization : NULL);
 }
 
-/*
- * Scripts start in their own folder. php_execute_script() would go there and back on every request, which takes
- * four system calls; most requests find the worker there already, which takes one to see.
- */
-static void enter_folder(const char *script)
+static void warn_of_folder(const char *folder)
 {
-    char folder[PATH_MAX], current[PATH_MAX];
+    log_text(LOG_LEVEL_WARN, "Cannot enter %s: %s", folder, strerror(errno));
+}
+
+#ifdef VIRTUAL_DIR
+/*
+ * PHP for threads keeps a working directory per thread itself, and starts each request in the process's. Where the
+ * kernel keeps one per thread too, it follows, for libraries that know nothing of PHP's.
+ */
+static void enter_folder(struct worker *worker, const char *folder)
+{
+    if (VCWD_CHDIR(folder) != 0) {
+        warn_of_folder(folder);
+        return;
+    }
+    if (worker->has_folder && (worker->folder == NULL || strcmp(worker->folder, folder) != 0) && chdir(folder) == 0) {
+        free(worker->folder);
+        worker->folder = strdup(folder);
+    }
+}
+#else
+/*
+ * php_execute_script() would go there and back on every request, which takes four system calls; most requests find
+ * the worker there already, which takes one to see.
+ */
+static void enter_folder(struct worker *worker, const char *folder)
+{
+    (void)worker;
+    char current[PATH_MAX];
+    if ((getcwd(current, sizeof current) == NULL || strcmp(current, folder) != 0) && chdir(folder) != 0) {
+        warn_of_folder(folder);
+    }
+}
+#endif
+
+/* Scripts start in their own folder. */
+static void enter_folder_of(struct worker *worker, const char *script)
+{
+    char folder[PATH_MAX];
     const char *slash = strrchr(script, '/');
     const size_t length = slash == NULL ? 0 : slash == script ? 1 : (size_t)(slash - script);
     if (length == 0 || length >= sizeof folder) {
@@ -52,17 +84,12 @@ static void enter_folder(const char *script)
     }
     memcpy(folder, script, length);
     folder[length] = '\0';
-    if (getcwd(current, sizeof current) != NULL && strcmp(current, folder) == 0) {
-        return;
-    }
-    if (chdir(folder) != 0) {
-        log_text(LOG_LEVEL_WARN, "Cannot enter %s: %s", folder, strerror(errno));
-    }
+    enter_folder(worker, folder);
 }
 
 static void run_script(const struct request *request)
 {
-    enter_folder(request->fields[FIELD_SCRIPT_FILENAME]);
+    enter_folder_of(request->worker, request->fields[FIELD_SCRIPT_FILENAME]);
     SG(options) |= SAPI_OPTION_NO_CHDIR;
     zend_file_handle script;
     zend_stream_init_filename(&script, request->fields[FIELD_SCRIPT_FILENAME]);
@@ -109,6 +136,7 @@ static void serve(struct worker *worker, uint32_t number)
                 answer_probe();
             } else {
                 run_script(&request);
+                opcache_look(&request);
             }
         } else {
             request.fatal = true;
@@ -138,6 +166,11 @@ static bool is_scripts_child;
 
 static void note_fork(void)
 {
+#ifdef ZTS
+    if (TSRMLS_CACHE == NULL) {
+        return; /* the fork of a thread that is none of PHP's */
+    }
+#endif
     is_scripts_child = true;
     if (current_request() != NULL) {
         current_request()->disowned = true;
@@ -145,85 +178,61 @@ static void note_fork(void)
     }
 }
 
-/* Requests quicker than this hold little; of those only every so many-th is followed by a look at the memory. */
-#define QUICK_NS 200000u
-#define QUICK_REQUESTS 16u
-
-/* Resident memory less what is shared with others: opcache, code, the pool. */
-static uint64_t own_memory(int statm_fd)
+void fork_startup(void)
 {
-    char text[96];
-    const ssize_t length = pread(statm_fd, text, sizeof text - 1, 0);
-    if (length <= 0) {
-        return 0;
-    }
-    text[length] = '\0';
-    unsigned long total, resident, shared;
-    if (sscanf(text, "%lu %lu %lu", &total, &resident, &shared) != 3) {
-        return 0;
-    }
-    return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+    pthread_atfork(NULL, NULL, note_fork);
 }
 
-/* Whether the worker holds more than it may, so that it is to be replaced. Called between two requests. */
-static bool holds_too_much(const struct worker *worker, struct phprun_worker *record, uint64_t started_ns)
-{
-    const uint64_t limit = atomic_load_explicit(&worker->pool->header->memory_limit_bytes, memory_order_relaxed);
-    const uint64_t requests = atomic_load_explicit(&record->requests, memory_order_relaxed);
-    if (limit == 0 || worker->statm_fd < 0 ||
-        (requests % QUICK_REQUESTS != 0 && phprun_now_ns() - started_ns < QUICK_NS)) {
-        return false;
-    }
-    const uint64_t bytes = own_memory(worker->statm_fd);
-    atomic_store_explicit(&record->own_bytes, bytes, memory_order_relaxed);
-    return bytes > limit;
-}
-
-/* Ends between two requests, to be replaced. */
-static ZEND_NORETURN void leave(const struct worker *worker, enum phprun_leaving why)
+/* Leaves between two requests, to be replaced. */
+static void note_leaving(const struct worker *worker, enum phprun_leaving why)
 {
     atomic_store_explicit(&worker->pool->workers[worker->number].leaving, why, memory_order_relaxed);
     phprun_wake_one_worker(worker->pool); /* the wake-up that got us here may have been for more */
-    _exit(0);
 }
 
-void worker_main(struct worker *worker)
+static void serve_slot(struct worker *worker, struct phprun_worker *record, uint32_t slot, uint64_t started_ns)
 {
-    pthread_atfork(NULL, NULL, note_fork);
+    atomic_store_explicit(&record->slot, slot, memory_order_relaxed);
+    atomic_store_explicit(&record->started_ns, started_ns, memory_order_relaxed);
+    atomic_store_explicit(&record->state, PHPRUN_WORKER_BUSY, memory_order_release);
+    serve(worker, slot);
+    if (is_scripts_child) {
+        _exit(EG(exit_status));
+    }
+    atomic_store_explicit(&record->memory_bytes, zend_memory_peak_usage(1), memory_order_relaxed);
+    atomic_fetch_add_explicit(&record->requests, 1, memory_order_relaxed);
+    atomic_store_explicit(&record->started_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&record->slot, PHPRUN_NONE, memory_order_relaxed);
+    atomic_store_explicit(&record->state, PHPRUN_WORKER_IDLE, memory_order_release);
+}
+
+void worker_run(struct worker *worker)
+{
     struct phprun_worker *record = &worker->pool->workers[worker->number];
     /*
      * The body is here before the script starts, so there is no input time to limit; PHP then arms its timer
      * once per request and not twice. ini_get() still says what php.ini says.
      */
     PG(max_input_time) = -1;
-    record->pid = (uint32_t)getpid();
+    record->pid = (uint32_t)worker->thread;
     worker->user = geteuid();
-    worker->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    memory_worker_startup(worker);
     atomic_store(&record->state, PHPRUN_WORKER_IDLE);
     for (;;) {
         const int32_t slot = phprun_worker_take(worker->pool, worker->number);
         if (slot < 0) {
-            _exit(0);
+            return;
         }
-        atomic_store_explicit(&record->slot, (uint32_t)slot, memory_order_relaxed);
         const uint64_t started_ns = phprun_now_ns();
-        atomic_store_explicit(&record->started_ns, started_ns, memory_order_relaxed);
-        atomic_store_explicit(&record->state, PHPRUN_WORKER_BUSY, memory_order_release);
-        serve(worker, (uint32_t)slot);
-        if (is_scripts_child) {
-            _exit(EG(exit_status));
-        }
-        atomic_store_explicit(&record->memory_bytes, zend_memory_peak_usage(1), memory_order_relaxed);
-        atomic_fetch_add_explicit(&record->requests, 1, memory_order_relaxed);
-        atomic_store_explicit(&record->started_ns, 0, memory_order_relaxed);
-        atomic_store_explicit(&record->slot, PHPRUN_NONE, memory_order_relaxed);
-        atomic_store_explicit(&record->state, PHPRUN_WORKER_IDLE, memory_order_release);
-        if (holds_too_much(worker, record, started_ns)) {
-            leave(worker, PHPRUN_LEAVING_MEMORY);
+        serve_slot(worker, record, (uint32_t)slot, started_ns);
+        if (memory_is_too_much(worker, started_ns)) {
+            note_leaving(worker, PHPRUN_LEAVING_MEMORY);
+            return;
         }
         /* The next script must not run as somebody else; and the kernel has forgotten that we die with the host. */
         if (geteuid() != worker->user) {
-            leave(worker, PHPRUN_LEAVING_USER);
+            note_leaving(worker, PHPRUN_LEAVING_USER);
+            return;
         }
     }
 }

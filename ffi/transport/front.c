@@ -195,6 +195,11 @@ void phprun_set_memory_limit(struct phprun_pool *pool, double bytes)
     atomic_store(&pool->header->memory_limit_bytes, (uint64_t)bytes);
 }
 
+void phprun_set_memory_kill(struct phprun_pool *pool, double bytes)
+{
+    atomic_store(&pool->header->memory_kill_bytes, (uint64_t)bytes);
+}
+
 void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id)
 {
     struct phprun_worker *w = &pool->workers[worker];

@@ -23,7 +23,7 @@
 #define PHPRUN_API __attribute__((visibility("default")))
 
 /* Grows with every change of a structure or signature below; ffi/library.ts compares it at load. */
-#define PHPRUN_TRANSPORT_ABI 2u
+#define PHPRUN_TRANSPORT_ABI 3u
 #define PHPRUN_MAGIC 0x52504850u /* "PHPR" */
 
 #define PHPRUN_MAX_SLOTS 1024u
@@ -141,6 +141,7 @@ struct phprun_header {
     uint64_t responses_at;
     uint64_t total_bytes;
     _Atomic uint64_t memory_limit_bytes; /* a worker that holds more after a request ends; 0: no limit */
+    _Atomic uint64_t memory_kill_bytes;  /* a thread ends a request that holds more; 0: no limit */
 
     alignas(128) _Atomic uint32_t tail;     /* submission ring: the front's end */
     alignas(128) _Atomic uint32_t head;     /* submission ring: the workers' end */
@@ -231,6 +232,9 @@ PHPRUN_API void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker);
 
 /* What a worker may hold after a request (see `own_bytes`) before it ends to be replaced; 0: no limit. */
 PHPRUN_API void phprun_set_memory_limit(struct phprun_pool *pool, double bytes);
+
+/* What a worker that is a thread may hold during a request before it ends it; 0: no limit. */
+PHPRUN_API void phprun_set_memory_kill(struct phprun_pool *pool, double bytes);
 
 /* Asks where a worker is in its request `id`; the answer comes on the log channel. */
 PHPRUN_API void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id);

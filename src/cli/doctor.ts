@@ -1,12 +1,13 @@
 import { defineCommand } from "citty";
+import { shims } from "../../ffi/embedded.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
-import { readShimBuild } from "../php/read-build.ts";
+import { settleIsolation } from "../php/choose.ts";
 import { configArg, textFlag } from "./args.ts";
 import type { Finding } from "./checks/finding.ts";
 import { checkLibphp } from "./checks/libphp.ts";
 import { checkLimits } from "./checks/limits.ts";
-import { checkPhp } from "./checks/php.ts";
+import { checkPhp, checkThreadIni } from "./checks/php.ts";
 import { checkPlaces } from "./checks/places.ts";
 import { marked, print } from "./output.ts";
 
@@ -24,13 +25,15 @@ export const doctor = defineCommand({
 });
 
 async function examine(config: Config): Promise<Finding[]> {
-  const { findings, chosen } = await checkLibphp(config.php, readShimBuild());
+  const { findings, chosen } = await checkLibphp(config, shims);
   if (chosen !== null && findings.every(({ level }) => level !== "fail")) {
+    const threaded = config.pools.filter((pool) => settleIsolation(pool, chosen.zts) === "thread");
     findings.push(
       ...(await checkPhp(async () => {
         const { inspectPhp } = await import("../php/inspect.ts");
         return inspectPhp(config);
-      })),
+      }, threaded.length > 0)),
+      ...threaded.flatMap((pool) => checkThreadIni({ ...config.php.ini, ...pool.ini }, chosen.version)),
     );
   }
   const { checkSharedMemory } = await import("./checks/shared-memory.ts");

@@ -34,12 +34,17 @@ export interface ServerConfig {
   readonly serverHeader: string | null;
 }
 
+export type Isolation = "process" | "thread" | "auto";
+
 export interface PhpConfig {
   /** Absolute, as configured (symlinks are resolved by the router). */
   readonly docroot: string;
   /** A path, or "auto". */
   readonly libphp: string;
-  readonly isolation: "process" | "thread" | "auto";
+  /** What workers are, for pools that say nothing else; auto: threads when libphp is thread-safe. */
+  readonly isolation: Isolation;
+  /** Of each worker that is a thread. */
+  readonly threadStackBytes: number;
   /** Script for what matches nothing else, relative to the docroot; null turns it off. */
   readonly frontController: string | null;
   /** Extensions that run as PHP, with their dot: [".php"]. */
@@ -71,6 +76,7 @@ export interface StaticConfig {
 
 export interface PoolConfig {
   readonly name: string;
+  readonly isolation: Isolation;
   readonly workers: { readonly min: number; readonly max: number };
   /** How long workers beyond `min` must have been unneeded before they end. */
   readonly idleTimeoutMs: number;

@@ -9,6 +9,10 @@ import type { ConfigTree } from "./schema.ts";
 import { parseSize } from "./size.ts";
 import { eachLeaf, type Path, pathText } from "./tree.ts";
 
+/** PHP's own limits on nested calls need some room; address space for hundreds of workers has its end. */
+const SMALLEST_STACK = 1024 ** 2;
+const LARGEST_STACK = 1024 ** 3;
+
 interface Known {
   readonly listeners: readonly Listener[];
   readonly layers: Layers;
@@ -75,8 +79,12 @@ function isNetwork(text: string): boolean {
 }
 
 function checkPhp({ php }: ConfigTree, report: Report): void {
-  if (php.isolation === "thread") {
-    report(["php", "isolation"], "must be process or auto: workers in threads are not available yet");
+  const stack = parseSize(php.thread_stack_size);
+  if (stack !== undefined && (stack < SMALLEST_STACK || stack > LARGEST_STACK)) {
+    report(
+      ["php", "thread_stack_size"],
+      `must be a size from 1MiB to 1GiB, received ${received(php.thread_stack_size)}`,
+    );
   }
   const script = php.front_controller;
   if (script !== null && (script.startsWith("/") || script.split("/").includes(".."))) {

@@ -38,6 +38,7 @@ export function toTree(config: Config): Printed {
       docroot: php.docroot,
       libphp: php.libphp,
       isolation: php.isolation,
+      thread_stack_size: formatSize(php.threadStackBytes),
       front_controller: php.frontController,
       script_extensions: [...php.scriptExtensions],
       index_files: [...php.indexFiles],
@@ -89,6 +90,7 @@ function poolTree(pool: PoolConfig): PoolTree {
   const { min, max } = pool.workers;
   return {
     name: pool.name,
+    isolation: pool.isolation,
     worker_count: min === max ? min : { min, max },
     idle_timeout_ms: pool.idleTimeoutMs,
     memory_limit_mb: pool.memoryLimitBytes / MIB,

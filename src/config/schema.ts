@@ -100,6 +100,8 @@ const server = section("Where phprun listens and how it treats clients.", {
 const INI_NAMES = "^[A-Za-z0-9_.-]+$";
 const ENV_NAMES = "^[^=\\x00-\\x1f]+$";
 
+const ISOLATIONS = ["auto", "process", "thread"] as const;
+
 const php = section("What is served, and the PHP that runs it.", {
   docroot: optionalPath("The folder that is served.", {
     default: null,
@@ -107,18 +109,18 @@ const php = section("What is served, and the PHP that runs it.", {
     "x-expects": "a path",
   }),
   libphp: Type.Union([Type.Literal("auto"), Type.String({ minLength: 1 })], {
-    description: "Path of `libphp.so`, or `auto`: what `php-config` points to, then the known places.",
+    description:
+      "Path of `libphp.so`, or `auto`: what `php-config` points to, then the known places, then what `./setup.sh --zts` built.",
     default: "auto",
     "x-kind": "path",
     "x-expects": "a path, or auto",
   }),
   isolation: choice(
-    "How workers are kept apart: `process` or `auto`. `thread` is not available yet.",
-    ["auto", "process", "thread"],
-    {
-      default: "auto",
-    },
+    "What a worker is: a `process`, or a `thread` of the pool's host, which takes a thread-safe (ZTS) `libphp`. `auto`: threads if it is thread-safe, else processes.",
+    ISOLATIONS,
+    { default: "auto" },
   ),
+  thread_stack_size: size("Stack of a worker that is a thread, 1MiB to 1GiB.", { default: "16MiB" }),
   front_controller: optionalText(
     "Script for every path that matches nothing else, relative to the docroot; null turns it off.",
     {
@@ -233,6 +235,13 @@ const pool = Type.Object(
     name: text("Name of the pool, in logs and status.", {
       pattern: "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$",
       "x-expects": "letters, digits, - and _ (32 at most)",
+    }),
+    isolation: Type.Union([...ISOLATIONS.map((value) => Type.Literal(value)), Type.Null()], {
+      description: "What a worker of this pool is, in place of `php.isolation`.",
+      default: null,
+      "x-default": "`php.isolation`",
+      "x-type": ISOLATIONS.map((value) => `\`${value}\``).join(", "),
+      "x-expects": `one of ${ISOLATIONS.join(", ")}, or null`,
     }),
     worker_count: Type.Union(
       [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: 512 }), workerRange],

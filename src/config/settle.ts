@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
-import type { Config, Listener, PoolConfig } from "./config.ts";
+import type { Config, Isolation, Listener, PoolConfig } from "./config.ts";
 import { findRunAs } from "./accounts.ts";
 import { cpuCount } from "./cpu-count.ts";
 import { parseCpuList } from "./cpu-list.ts";
@@ -44,6 +44,7 @@ export function settle(
       docroot,
       libphp: php.libphp,
       isolation: php.isolation,
+      threadStackBytes: bytes(php.thread_stack_size),
       frontController: php.front_controller,
       scriptExtensions: php.script_extensions,
       indexFiles: php.index_files,
@@ -63,7 +64,7 @@ export function settle(
       etag: tree.static.etag,
     },
     errorPages: tree.error_pages,
-    pools: tree.pools.map((pool) => settlePool(pool)),
+    pools: tree.pools.map((pool) => settlePool(pool, php.isolation)),
     health: { path: tree.health.path, timeoutMs: tree.health.timeout_ms },
     reload: { drainTimeoutMs: tree.reload.drain_timeout_ms },
     watch: {
@@ -87,12 +88,13 @@ export function settle(
   });
 }
 
-function settlePool(pool: PoolTree): PoolConfig {
+function settlePool(pool: PoolTree, isolation: Isolation): PoolConfig {
   const count = pool.worker_count === "auto" ? Math.max(2, cpuCount() * 2) : pool.worker_count;
   const runAs = findRunAs(pool.user, pool.group);
   const cpus = pool.cpu_affinity === null ? [] : parseCpuList(pool.cpu_affinity);
   return {
     name: pool.name,
+    isolation: pool.isolation ?? isolation,
     workers: typeof count === "number" ? { min: count, max: count } : { min: count.min, max: count.max },
     idleTimeoutMs: pool.idle_timeout_ms,
     memoryLimitBytes: pool.memory_limit_mb * MIB,

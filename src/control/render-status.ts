@@ -129,8 +129,12 @@ function remarks(pool: PublicPool, paper: Paper): string[] {
   const { lost, timed_out, retried, slow, client_gone } = requests;
   remark("requests", byReason({ lost, timed_out, retried, slow, client_gone }));
   remark("restarts", byReason(restarts));
-  for (const { number, state, workers, inFlight, ageMs, residentBytes } of generations) {
-    if (state === "current") continue;
+  for (const { number, state, hostPid, workers, inFlight, ageMs, residentBytes } of generations) {
+    if (state === "current") {
+      if (pool.isolation === "thread")
+        remark("threads", `of host ${hostPid}, which holds ${shortSize(residentBytes)}`);
+      continue;
+    }
     const workerCount = `${workers} ${workers === 1 ? "worker" : "workers"}`;
     const facts = `${workerCount}, ${inFlight} in flight, ${shortTime(ageMs)} old, host ${shortSize(residentBytes)}`;
     remark(state, `generation ${number}: ${facts}`, "yellow");
@@ -159,6 +163,7 @@ const WORKER_COLORS: Readonly<Record<PublicWorker["state"], Color>> = {
   busy: "green",
   finishing: "cyan",
   retiring: "yellow",
+  lost: "red",
 };
 
 function workerRow(pool: PublicPool, worker: PublicWorker): Cell[] {
@@ -181,9 +186,9 @@ function workerRow(pool: PublicPool, worker: PublicWorker): Cell[] {
   ];
 }
 
-/** A worker that is new has not been looked at yet. */
-function measured(bytes: number): string {
-  return bytes === 0 ? "-" : shortSize(bytes);
+/** A worker that is new has not been looked at yet, and not all can be told of one that is a thread. */
+function measured(bytes: number | null): string {
+  return bytes === null || bytes === 0 ? "-" : shortSize(bytes);
 }
 
 function shortName({ name }: PublicPool): string {

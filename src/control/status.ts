@@ -28,6 +28,8 @@ export interface PoolStatus {
   methods: string[];
   state: "starting" | "serving" | "failed";
   lastError: string | null;
+  /** What its workers are: forked processes, or threads of the host. */
+  isolation: "process" | "thread";
   /** The one that gets the traffic. */
   generation: number;
   generations: {
@@ -63,7 +65,10 @@ export interface PoolStatus {
     slow: number;
     client_gone: number;
   };
-  /** How many workers were replaced, by reason; `host` and `emergency` count whole generations. */
+  /**
+   * How many workers were replaced, by reason. `lost`: threads that did not come back. `host`, `emergency` and
+   * `renew` count whole generations.
+   */
   restarts: {
     max_requests: number;
     memory: number;
@@ -72,25 +77,29 @@ export interface PoolStatus {
     exit: number;
     idle: number;
     memory_kill: number;
+    lost: number;
     host: number;
     emergency: number;
+    renew: number;
   };
 }
 
 export interface WorkerStatus {
   number: number;
   generation: number;
+  /** Of a worker that is a thread, the thread's id. */
   pid: number;
-  /** `finishing`: it has answered, its script goes on. */
-  state: "starting" | "idle" | "busy" | "finishing" | "retiring";
+  /** `finishing`: it has answered, its script goes on. `lost`: a thread that does not come back from its request. */
+  state: "starting" | "idle" | "busy" | "finishing" | "retiring" | "lost";
   requests: number;
   ageMs: number;
   request: RequestStatus | null;
   memory: {
     phpPeakBytes: number;
-    /** What `memory_limit_mb` limits: memory that the worker shares with nobody. */
+    /** What `memory_limit_mb` limits: memory that the worker shares with nobody. Of a thread, PHP's heap. */
     ownBytes: number;
-    residentBytes: number;
+    /** null: a thread, of which the system does not tell; 0: not looked at yet. */
+    residentBytes: number | null;
     proportionalBytes: number | null;
   };
 }

@@ -83,6 +83,8 @@ export class Exchange implements Job {
   #repeated = false;
   #stream: BodyStream | undefined;
   #watched = false;
+  /** A thread that does not come back still has it, and may read its body. */
+  #stuck = false;
   /** The client has left, or was given up. */
   #gone = false;
   #ended = false;
@@ -201,7 +203,8 @@ export class Exchange implements Job {
   lost(why: Loss): void {
     // The slot is another request's from here on.
     this.#slots = undefined;
-    this.#giveBody();
+    this.#stuck = why.kind === "killed-by-deadline" && why.stuck === true;
+    if (!this.#stuck) this.#giveBody();
     if (this.#stream !== undefined) {
       this.#stream.cut();
       return this.#linger();
@@ -210,6 +213,11 @@ export class Exchange implements Job {
     const status = STATUS_OF_LOSS[why.kind];
     const headers: Record<string, string> = status === 503 ? { "Retry-After": RETRY_AFTER_SECONDS } : {};
     this.#settle(this.host.refuse(this, status, headers), status, 0);
+  }
+
+  over(): void {
+    this.#stuck = false;
+    this.#giveBody();
   }
 
   #answerWhole(memory: PoolMemory, news: SlotNews): void {
@@ -343,8 +351,9 @@ export class Exchange implements Job {
     this.#gone = true;
     if (this.#ended && this.#stream === undefined) return;
     if (!this.#ended) this.pool.counters.clientGone++;
-    if (this.#slots === undefined) this.#giveBody();
-    else if (!this.#ended) this.#slots.memory.clientGone(this.#slot);
+    if (this.#slots !== undefined) {
+      if (!this.#ended) this.#slots.memory.clientGone(this.#slot);
+    } else if (!this.#stuck) this.#giveBody();
     if (this.#stream !== undefined) return this.#stream.abandon();
     if (!this.settled) {
       this.#settle(new Response(null, { status: CLIENT_CLOSED_REQUEST }), CLIENT_CLOSED_REQUEST, 0);

@@ -8,8 +8,9 @@ export type Verdict<W extends WatchedWorker = WatchedWorker, H extends WatchedHo
   | { readonly kind: "roll-generation"; readonly host: H; readonly why: string };
 
 /**
- * A host runs no requests: all it does is fork. After its start its memory stands nearly still, so twice of what it
- * had then, and as much as a large application may load late, is a leak that every new worker would begin with.
+ * A host that forks runs no requests. After its start its memory stands nearly still, so twice of what it had then,
+ * and as much as a large application may load late, is a leak that every new worker would begin with. A host of
+ * threads may hold besides what it had what they may: the rest is a leak.
  */
 const HOST_GROWTH = 2;
 const HOST_SLACK_BYTES = 256 * 1048576;
@@ -65,8 +66,7 @@ export class MemoryMonitor<W extends WatchedWorker = WatchedWorker, H extends Wa
     life.limitBytes = pool.memoryLimitBytes;
     const generation = generationKey(worker);
     this.#leastBytes.set(generation, Math.min(ownBytes, this.#leastBytes.get(generation) ?? ownBytes));
-    // An idle worker leaves as soon as it is told: there is nothing to kill.
-    if (worker.busy && ownBytes > pool.memoryKillBytes)
+    if (isKillable(worker) && ownBytes > pool.memoryKillBytes)
       return kill(life, `a request may take ${mebibytes(pool.memoryKillBytes)}`);
     if (ownBytes > life.limitBytes) return replace(life, `its limit is ${mebibytes(life.limitBytes)}`);
     return undefined;
@@ -77,7 +77,8 @@ export class MemoryMonitor<W extends WatchedWorker = WatchedWorker, H extends Wa
     const key = hostKey(host);
     const life = this.#hosts.get(key);
     if (life === undefined) {
-      this.#hosts.set(key, { boundBytes: HOST_GROWTH * ownBytes + HOST_SLACK_BYTES, rolled: false });
+      const grown = host.threadsBytes === null ? HOST_GROWTH * ownBytes : ownBytes + host.threadsBytes;
+      this.#hosts.set(key, { boundBytes: grown + HOST_SLACK_BYTES, rolled: false });
       return undefined;
     }
     if (life.rolled || ownBytes <= life.boundBytes) return undefined;
@@ -131,7 +132,7 @@ export class MemoryMonitor<W extends WatchedWorker = WatchedWorker, H extends Wa
   #killLargest(cause: string): Verdict<W, H> | undefined {
     const candidates = this.#workers
       .values()
-      .filter((each) => !each.killed && each.worker.busy && each.ownBytes > each.limitBytes);
+      .filter((each) => !each.killed && isKillable(each.worker) && each.ownBytes > each.limitBytes);
     const life = largest(candidates, (each) => each.ownBytes);
     if (life === undefined) return undefined;
     return kill(life, `its limit is ${mebibytes(life.limitBytes)}, and ${cause}`);
@@ -164,6 +165,11 @@ export class MemoryMonitor<W extends WatchedWorker = WatchedWorker, H extends Wa
     }
     return life;
   }
+}
+
+/** An idle worker leaves as soon as it is told, and a thread cannot be killed. */
+function isKillable({ busy, ownBytes }: WatchedWorker): boolean {
+  return busy && ownBytes === null;
 }
 
 function replace<W extends WatchedWorker>(life: WorkerLife<W>, cause: string): Verdict<W, never> | undefined {

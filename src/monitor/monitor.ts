@@ -108,8 +108,10 @@ export class Monitor<W extends WatchedWorker = WatchedWorker, H extends WatchedH
   }
 
   #lookAtWorker(pool: WatchedPool<W, H>, worker: W, nowMs: number): void {
-    const memory = this.#sample(worker.pid, nowMs);
-    if (memory !== undefined) this.#carryOut(this.#policy.worker(pool, worker, memory.ownBytes));
+    // /proc tells the same of each thread: what the whole host holds.
+    const ownBytes = worker.ownBytes ?? this.#sample(worker.pid, nowMs)?.ownBytes;
+    if (ownBytes !== undefined && worker.ownBytes !== 0)
+      this.#carryOut(this.#policy.worker(pool, worker, ownBytes));
   }
 
   #lookAtHost(host: H, nowMs: number): void {

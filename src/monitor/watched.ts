@@ -14,6 +14,8 @@ export interface WatchedHost {
   readonly pool: string;
   readonly generation: number;
   readonly pid: number;
+  /** What its workers may hold together when they are threads of it; null: they are processes of their own. */
+  readonly threadsBytes: number | null;
 }
 
 export interface WatchedWorker {
@@ -22,4 +24,9 @@ export interface WatchedWorker {
   readonly generation: number;
   readonly pid: number;
   readonly busy: boolean;
+  /**
+   * What a worker that is a thread says it holds; 0 until it has said so. A thread cannot be killed: over the hard
+   * limit it ends its request itself. null: a process, to be looked at from outside.
+   */
+  readonly ownBytes: number | null;
 }

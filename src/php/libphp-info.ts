@@ -25,9 +25,9 @@ export interface LibphpFailure {
 export const OLDEST_PHP = "8.2";
 export const NEWEST_PHP = "8.5";
 
-export const isSupported = (info: LibphpInfo): boolean => /^8\.[2-5]\./.test(info.version);
+export const isSupported = ({ version }: Pick<LibphpInfo, "version">): boolean => /^8\.[2-5]\./.test(version);
 
 /** `PHP 8.2.35 NTS API 20220829` */
-export function describeLibphp(info: LibphpInfo): string {
+export function describeLibphp(info: Omit<LibphpInfo, "path">): string {
   return `PHP ${info.version} ${info.zts ? "ZTS" : "NTS"}${info.debug ? " debug" : ""} API ${info.zendApi}`;
 }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, realpathSync } from "node:fs";
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { homedir } from "node:os";
 
 const NAME = /^libphp[0-9.]*(-?(zts|nts|embed))?\.so(\.[0-9]+)*$/;
 
@@ -20,7 +21,25 @@ export function libphpCandidates(configured: string): string[] {
   if (configured !== "auto") return [realPath(configured) ?? configured];
   const hinted = hintedFolders().flatMap((folder) => libraries(folder));
   const known = FOLDERS.flatMap((folder) => libraries(folder));
-  return [...new Set([...hinted, ...known])];
+  return [...new Set([...hinted, ...known, ...ownBuilds()])];
+}
+
+/** What `./setup.sh --zts` has built: last, so that it does not displace the PHP of the system. */
+function ownBuilds(): string[] {
+  const prefix = process.env["PHPRUN_ZTS_PREFIX"];
+  const cache = `${process.env["XDG_CACHE_HOME"] || `${homedir()}/.cache`}/phprun`;
+  const built = entries(cache)
+    .filter((name) => /^php-.*-zts$/.test(name))
+    .sort((a, b) => b.localeCompare(a, "en", { numeric: true }))
+    .map((name) => `${cache}/${name}/lib`)
+    .filter(isTrusted);
+  return [...(prefix ? [`${prefix}/lib`] : []), ...built].flatMap((folder) => libraries(folder));
+}
+
+/** Under sudo the home folder may still be that of a user who could put anything there for root to load. */
+function isTrusted(folder: string): boolean {
+  const owner = statSync(folder, { throwIfNoEntry: false })?.uid;
+  return owner === 0 || owner === process.geteuid?.();
 }
 
 /** In one folder `libphp.so` goes first: it is the name that the system's choice is linked to. */

@@ -1,8 +1,20 @@
 import type { Refusal } from "./job.ts";
 
-/** Why a worker was replaced. */
+/** Why a worker was replaced; the last three are of whole generations. */
 export type RestartReason =
-  "max_requests" | "memory" | "crash" | "deadline" | "exit" | "idle" | "memory_kill" | "host" | "emergency";
+  | "max_requests"
+  | "memory"
+  | "crash"
+  | "deadline"
+  | "exit"
+  | "idle"
+  | "memory_kill"
+  /** A thread that did not come back from its request. */
+  | "lost"
+  | "host"
+  | "emergency"
+  /** Its host has asked for it. */
+  | "renew";
 
 /** What a pool has seen since it was made. Plain numbers: the status page copies them. */
 export class Counters {
@@ -29,7 +41,9 @@ export class Counters {
     exit: 0,
     idle: 0,
     memory_kill: 0,
+    lost: 0,
     host: 0,
     emergency: 0,
+    renew: 0,
   };
 }

@@ -1,6 +1,7 @@
 import type { PoolMemory } from "../../ffi/pool-memory.ts";
 import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
+import type { CrashScene } from "./crash-scene.ts";
 import type { LogRecord } from "./log-channel.ts";
 import type { Exit } from "./messages.ts";
 import type { Running, Slots } from "./slots.ts";
@@ -12,14 +13,17 @@ export class GenerationLog {
   readonly #number: number;
   readonly #memory: PoolMemory;
   readonly #slots: Slots;
+  /** The host asks to be replaced. */
+  readonly #renew: (why: string) => void;
   /** What PHP complains of while somebody wants to hear of it. */
   #complaints: string[] | null = null;
   /** While it starts, what it says is told by whoever started it. */
   silent = true;
 
-  constructor(log: Log, number: number, slots: Slots) {
+  constructor(log: Log, number: number, slots: Slots, renew: (why: string) => void) {
     this.#log = log;
     this.#number = number;
+    this.#renew = renew;
     this.#slots = slots;
     this.#memory = slots.memory;
   }
@@ -36,6 +40,7 @@ export class GenerationLog {
 
   record(record: LogRecord): void {
     if (record.level === "slow") return this.#slowRecord(record);
+    if (record.level === "renew") return this.#renew(record.text);
     this.#complaints?.push(record.text.trim());
     if (this.silent) return;
     this.#log[record.level](record.text, {
@@ -65,6 +70,36 @@ export class GenerationLog {
       ...running?.job.about,
       ...(place === "" ? {} : { in: place }),
     });
+  }
+
+  /** A thread that cannot be killed. */
+  lost(worker: number, running: Running): void {
+    const { script } = running.job.facts;
+    this.#log.error(
+      `worker ${worker} does not come back from ${script}, and a thread cannot be killed; its host will be replaced`,
+      { ...this.nameOf(worker), ...running.job.about },
+    );
+  }
+
+  cameBack(worker: number, pid: number): void {
+    this.#log.info("a lost worker came back, and has ended", { ...this.nameOf(worker), pid });
+  }
+
+  /** A host of threads has died: one of them has crashed, as far as is known, and the others are lost with it. */
+  crashed({ culprit, requests, others }: CrashScene, exit: Exit): void {
+    if (culprit !== null) {
+      this.#log.error(`a worker crashed, and took its host with it: ${describeExit(exit)}`, {
+        ...this.nameOf(culprit.worker),
+        ...requests.get(culprit.worker)?.job.about,
+        in: culprit.place,
+      });
+    }
+    if (others.length === 0) return;
+    const who =
+      others.length === 1 ? "1 worker is lost with its" : `${others.length} workers are lost with their`;
+    const had = others.filter((number) => requests.has(number)).length;
+    const what = had === 0 ? "no request" : had === 1 ? "1 request" : `${had} requests`;
+    this.#log.warn(`${who} host, and with it ${what}`, { gen: this.#number });
   }
 
   /** Once per request. `trace`: where its script is; empty when that is not known. */

@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { Leaving, Phase, WorkerState } from "../../ffi/layout.ts";
 import { PoolMemory } from "../../ffi/pool-memory.ts";
 import type { PoolConfig } from "../config/config.ts";
@@ -5,6 +6,7 @@ import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { PhpReport } from "../php/report.ts";
 import type { RestartReason } from "./counters.ts";
+import { crashScene } from "./crash-scene.ts";
 import { stepDeadline, stepSlow } from "./deadlines.ts";
 import { GenerationLog, startError, withComplaints } from "./generation-log.ts";
 import { HostChannels } from "./host-channels.ts";
@@ -16,7 +18,7 @@ import { type Probe, ProbeJob } from "./probe-job.ts";
 import { Recycling } from "./recycling.ts";
 import { type Running, Slots } from "./slots.ts";
 import { killOrphan } from "./orphans.ts";
-import { lossFor, restartReason } from "./worker-end.ts";
+import { exitOf, lossFor, restartReason } from "./worker-end.ts";
 import { Workers } from "./workers.ts";
 
 /** A host that does not report within this time is given up. */
@@ -29,6 +31,9 @@ const COMPLETE_MS = 2000;
 const LEAVE_ONE_BY_ONE_MS = 20;
 /** A live worker is between a ring entry and its claim for less than this, or is found to be late and loses it. */
 const ORPHAN_MS = 100;
+
+/** How a worker ends that is a process: by the kernel's hand. */
+const ITS_HOST_DIED: Exit = { signal: constants.signals.SIGKILL };
 
 /** What a generation is made from. A reload makes the next one from another. */
 export interface PoolSetup {
@@ -44,13 +49,20 @@ export interface GenerationHooks {
   lost(running: Running, why: Loss): void;
   /** There is room in its slots. */
   freed(generation: Generation): void;
+  /** A thread does not come back from its request: its host is to be replaced. */
+  workerLost(generation: Generation, why: string): void;
+  /** Its host asks to be replaced, because of this. */
+  renew(generation: Generation, why: string): void;
   /** A worker has ended and is to be replaced, or not. */
   ended(generation: Generation, why: RestartReason, exit: Exit): void;
   slow(generation: Generation): void;
   /** Its workers end right after their start, and it has given up starting them. */
   barren(generation: Generation, starts: number): void;
-  /** Its host has ended by itself. What its workers had will be lost; the rest can be withdrawn. */
-  gone(generation: Generation, how: string): void;
+  /**
+   * Its host has ended by itself. What its workers had will be lost; the rest can be withdrawn. `crash`: one of its
+   * threads brought that about.
+   */
+  gone(generation: Generation, crash: boolean): void;
 }
 
 /** One host with its workers, and the requests they have. Nothing in it is ever repaired: the next one takes over. */
@@ -64,6 +76,8 @@ export class Generation {
   report: PhpReport | undefined;
   /** Has a worker of it finished a request? */
   answered = false;
+  /** Has a worker begun with a request that was no probe? What its host dies of is then no failed start. */
+  served = false;
   /** How its host ended by itself; null while it has not. */
   endedWith: string | null = null;
 
@@ -79,6 +93,8 @@ export class Generation {
   readonly #spoolFd: number;
   #channels: HostChannels | undefined;
   #host: HostProcess | undefined;
+  /** Its workers are threads of the host. */
+  readonly #threads: boolean;
   /** Has the host reported, so that it takes commands? */
   #ready = false;
   #ending = false;
@@ -94,6 +110,9 @@ export class Generation {
     const { config } = setup;
     this.#memory = new PoolMemory(memoryOptions(config));
     this.#memory.setMemoryLimit(config.memoryLimitBytes);
+    this.#threads = setup.host.isolation === "thread";
+    // A thread is not killed from outside: it ends the request itself.
+    if (this.#threads) this.#memory.setHardMemoryLimit(config.memoryKillBytes);
     this.workers = new Workers(config.workers.max, config.workers.min);
     this.#recycling = new Recycling(config, (worker, why) => this.retire(worker, "max_requests", why));
     this.slots = new Slots(this.#memory, {
@@ -101,12 +120,13 @@ export class Generation {
         this.#recycling.served(worker);
         this.answered = true;
         if (running.job.isProbe) this.#probedPid = this.#memory.worker(worker).pid;
+        else this.served = true;
         hooks.served(running);
       },
       lost: hooks.lost,
       freed: () => hooks.freed(this),
     });
-    this.#says = new GenerationLog(log, number, this.slots);
+    this.#says = new GenerationLog(log, number, this.slots, (why) => hooks.renew(this, why));
   }
 
   /** Resolves when nobody reads from its memory any more, which may be long after its host has ended. */
@@ -116,6 +136,11 @@ export class Generation {
 
   get hostPid(): number | null {
     return this.#host?.pid ?? null;
+  }
+
+  /** Has PHP started, and is its host there? */
+  get isUp(): boolean {
+    return this.#ready && !this.#ending;
   }
 
   // ---- its life ----------------------------------------------------------------------------------
@@ -145,7 +170,7 @@ export class Generation {
           gone: (code, signal) => {
             const how = String(signal ?? `exit code ${code}`);
             reject(startError(`its host ended with ${how}`));
-            this.#gone(how);
+            this.#gone(how, exitOf(code, signal));
           },
           event: (event) => {
             if (event.kind !== "report") return this.#workerEvent(event);
@@ -295,6 +320,7 @@ export class Generation {
       // It has been answered, and waits for its reader: see `disposed`.
       if (this.#memory.phase(slot) !== Phase.ended) this.slots.lose(slot, { kind: "stopped" });
     }
+    this.slots.takeBackAbandoned();
     void this.#dispose();
   }
 
@@ -315,6 +341,7 @@ export class Generation {
 
   /** Kills a busy worker for what it holds, unless by then it has another request. */
   killForMemory(worker: number, why: string): void {
+    if (this.#threads) return;
     const slot = this.#memory.workerSlot(worker);
     const running = this.slots.at(slot);
     // Between two requests its record may still name a slot that has gone to another worker.
@@ -339,6 +366,10 @@ export class Generation {
         break;
       case "kill": {
         running.killedFor = "deadline";
+        if (this.#threads) {
+          this.#loseWorker(worker, slot, running);
+          break;
+        }
         const why = `its request did not end within ${config.killAfterMs} ms after its deadline`;
         this.#says.killed(worker, why, running);
         this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
@@ -358,6 +389,19 @@ export class Generation {
       case "nothing":
         break;
     }
+  }
+
+  /** A thread cannot be killed: its client is answered, and it is left where it is until its host ends. */
+  #loseWorker(worker: number, slot: number, running: Running): void {
+    this.workers.lose(worker);
+    this.#says.lost(worker, running);
+    // Should it come back, it ends.
+    this.#memory.retire(worker);
+    this.slots.abandon(slot, { kind: "killed-by-deadline", stuck: true });
+    // In a pool that may grow another place is free.
+    this.#topUp();
+    this.#countWorkers();
+    this.#hooks.workerLost(this, `a worker does not come back from ${running.job.facts.script}`);
   }
 
   // ---- workers -------------------------------------------------------------------------------------
@@ -389,7 +433,11 @@ export class Generation {
         break;
       case "spawn-failed":
         this.workers.apply(event, performance.now());
-        this.#log.error("cannot fork a worker", { worker, gen: this.number, errno: event.errno });
+        this.#log.error(`cannot ${this.#threads ? "start the thread of" : "fork"} a worker`, {
+          worker,
+          gen: this.number,
+          errno: event.errno,
+        });
         break;
       case "exited":
         this.#exited(worker, event.pid, event.exit);
@@ -420,6 +468,7 @@ export class Generation {
       this.#says.replaced(worker, `held ${Math.round(ownBytes / 1048576)} MiB after its request`);
     }
     if (leaving === Leaving.user) this.#says.replaced(worker, "has another user now");
+    if (retiredFor === "lost") this.#says.cameBack(worker, pid);
     this.#hooks.ended(this, restartReason(exit, running, leaving, retiredFor), exit);
   }
 
@@ -451,7 +500,7 @@ export class Generation {
 
   // ---- host ------------------------------------------------------------------------------------------
 
-  #gone(how: string): void {
+  #gone(how: string, exit: Exit): void {
     const wasReady = this.#ready;
     this.#ready = false;
     clearTimeout(this.#respawnTimer);
@@ -462,23 +511,43 @@ export class Generation {
     this.#ending = true;
     this.#sendProbe();
     this.#log.error(`host ended with ${how}`, { gen: this.number });
-    // Its workers die with it. One that has changed its user may not have been told to.
-    for (const { pid } of this.workers.all) if (pid !== 0) killOrphan(pid);
     this.slots.workers = 0;
-    // Takes the requests back that nobody has begun with.
-    this.#hooks.gone(this, how);
-    for (const worker of this.workers.all) {
-      if (worker.pid !== 0) this.#bury(worker.number, worker.pid, { signal: 9 });
-      // One that we have not heard of yet may have ended a request and died before it reported it.
-      else this.#memory.bury(worker.number);
-    }
+    const loss: Loss = { kind: "died", exit: this.#threads ? exit : ITS_HOST_DIED };
+    if (this.#threads) this.#buryThreads(exit, loss);
+    else this.#buryProcesses();
     this.slots.drain();
     this.workers.allGone();
     for (const [slot] of this.slots.running()) {
-      if (this.#memory.phase(slot) !== Phase.ended)
-        this.slots.lose(slot, { kind: "died", exit: { signal: 9 } });
+      if (this.#memory.phase(slot) !== Phase.ended) this.slots.lose(slot, loss);
     }
+    this.slots.takeBackAbandoned();
     void this.#dispose();
+  }
+
+  #buryProcesses(): void {
+    // Workers die with their host. One that has changed its user may not have been told to.
+    for (const { pid } of this.workers.all) if (pid !== 0) killOrphan(pid);
+    // Takes the requests back that nobody has begun with.
+    this.#hooks.gone(this, false);
+    for (const worker of this.workers.all) {
+      if (worker.pid !== 0) this.#bury(worker.number, worker.pid, ITS_HOST_DIED);
+      // One that we have not heard of yet may have ended a request and died before it reported it.
+      else this.#memory.bury(worker.number);
+    }
+  }
+
+  #buryThreads(exit: Exit, loss: Loss): void {
+    // What they completed before the crash is still good.
+    this.slots.drain();
+    const scene = crashScene(this.workers, this.slots);
+    for (const { job } of scene.requests.values()) if (!job.isProbe) this.served = true;
+    this.#hooks.gone(this, scene.culprit !== null);
+    this.#says.crashed(scene, exit);
+    for (const { number } of this.workers.all) {
+      const slot = this.#memory.bury(number);
+      this.slots.drain();
+      if (slot >= 0) this.slots.lose(slot, loss);
+    }
   }
 
   /** The sockets and the memory go when nobody reads from a slot any more. */

@@ -9,7 +9,8 @@ export type Refusal = "queue-full" | "queue-timeout" | "stopping" | "pool-failed
 /** Why a job lost the worker that ran it. */
 export type Loss =
   | { readonly kind: "died"; readonly exit: Exit }
-  | { readonly kind: "killed-by-deadline" }
+  /** `stuck`: its thread could not be killed, and may still read what it was given until `over`. */
+  | { readonly kind: "killed-by-deadline"; readonly stuck?: boolean }
   | { readonly kind: "killed-for-memory" }
   | { readonly kind: "stopped" };
 
@@ -49,4 +50,6 @@ export interface Job {
   tick(nowMs: number): void;
   refused(why: Refusal): void;
   lost(why: Loss): void;
+  /** After it was lost to a stuck thread: that thread is done with it, or gone. */
+  over?(): void;
 }

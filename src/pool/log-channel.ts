@@ -1,7 +1,10 @@
 /** One log record of a host or worker, put together again. */
 export interface LogRecord {
-  /** "slow" is no message but the answer to PoolMemory.look(): where the request is, in one line. Without a script. */
-  readonly level: "error" | "warn" | "info" | "debug" | "slow";
+  /**
+   * Two are no messages. "slow" is the answer to PoolMemory.look(): where the request is, in one line. "renew": the
+   * host wants to be replaced, and why. Both without a script.
+   */
+  readonly level: (typeof LEVELS)[number];
   /** null: the host itself. */
   readonly worker: number | null;
   readonly request: number;
@@ -9,7 +12,8 @@ export interface LogRecord {
   readonly text: string;
 }
 
-const LEVELS = ["error", "warn", "info", "debug", "slow"] as const;
+/** LOG_LEVEL_* of ffi/php/shim.h. */
+const LEVELS = ["error", "warn", "info", "debug", "slow", "renew"] as const;
 const HEAD_BYTES = 18;
 const NO_WORKER = 0xffff_ffff;
 /** RECORD_BYTES of ffi/php/log.c. */
@@ -45,15 +49,16 @@ export class LogChannel {
     const worker = bytes.readUInt32LE(8);
     const scriptLength = bytes.readUInt16LE(16);
     const part = bytes.toString("utf8", HEAD_BYTES + scriptLength);
-    // One of its own, always whole: it may come between two parts of a message of the same worker.
-    const text = level === "slow" ? part : (this.#begun.get(worker) ?? "") + part;
+    // Always whole: it may come between two parts of a message of the same worker.
+    const whole = level === "slow" || level === "renew";
+    const text = whole ? part : (this.#begun.get(worker) ?? "") + part;
     // No other worker is begun with: whoever writes here could fill the memory with them.
-    const more = bytes.readUInt16LE(6) === 1 && (worker < MOST_WORKERS || worker === NO_WORKER);
+    const more = !whole && bytes.readUInt16LE(6) === 1 && (worker < MOST_WORKERS || worker === NO_WORKER);
     if (more && text.length < LONGEST_TEXT) {
       this.#begun.set(worker, text);
       return undefined;
     }
-    if (level !== "slow") this.#begun.delete(worker);
+    if (!whole) this.#begun.delete(worker);
     return {
       level,
       worker: worker === NO_WORKER ? null : worker,

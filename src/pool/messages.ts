@@ -6,6 +6,9 @@ export const HOST_FDS = { control: 3, pool: 4, wake: 5, spool: 6, log: 7 } as co
 /** Environment variable that carries HostOptions, as JSON; removed before PHP starts. */
 export const HOST_OPTIONS_VARIABLE = "PHPRUN_HOST_OPTIONS";
 
+/** What keeps workers apart: processes of their own, or only PHP's own walls between threads. */
+export type Isolation = "process" | "thread";
+
 export interface HostOptions {
   readonly libphp: string;
   /** "key=value" lines that win over php.ini. */
@@ -13,6 +16,10 @@ export interface HostOptions {
   readonly sapiName: string;
   readonly poolName: string;
   readonly jsonPost: boolean;
+  /** What a worker is: a forked process, or a thread of the host. */
+  readonly isolation: Isolation;
+  /** Of a worker that is a thread. */
+  readonly threadStackBytes: number;
   /** Workers can be asked where they are. */
   readonly slowLog: boolean;
   /** Who the host and its workers run as; null: as the front does. */
@@ -50,6 +57,46 @@ export type Exit = { code: number } | { signal: number };
 
 export function encodeCommand(kind: number, worker: number, argument: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(kind, worker, argument).buffer);
+}
+
+export interface HostCommand {
+  readonly kind: number;
+  readonly worker: number;
+  readonly argument: number;
+}
+
+const COMMAND_BYTES = 12;
+
+/** Turns the bytes of a control socket into commands, however they are cut. The fork server reads its own. */
+export class CommandReader {
+  #rest: Buffer = Buffer.alloc(0);
+
+  *read(bytes: Uint8Array): Generator<HostCommand> {
+    this.#rest = Buffer.concat([this.#rest, bytes]);
+    while (this.#rest.length >= COMMAND_BYTES) {
+      const [kind = 0, worker = 0, argument = 0] = [0, 4, 8].map((at) => this.#rest.readUInt32LE(at));
+      this.#rest = this.#rest.subarray(COMMAND_BYTES);
+      yield { kind, worker, argument };
+    }
+  }
+}
+
+/** As ffi/php/host.c writes them. */
+export function encodeEvent(event: Exclude<HostEvent, { kind: "report" }>): Uint8Array {
+  switch (event.kind) {
+    case "spawned":
+      return eventBytes(1, event.worker, event.pid, event.generation);
+    case "spawn-failed":
+      return eventBytes(2, event.worker, 0, event.errno);
+    case "exited":
+      return eventBytes(3, event.worker, event.pid, statusOf(event.exit));
+    default:
+      return event satisfies never;
+  }
+}
+
+function eventBytes(...words: [kind: number, worker: number, pid: number, argument: number]): Uint8Array {
+  return new Uint8Array(Uint32Array.from(words).buffer);
 }
 
 /** u32 length, then JSON. */
@@ -107,6 +154,10 @@ export class HostEventReader {
     this.#reported = true;
     return { kind: "report", result };
   }
+}
+
+function statusOf(exit: Exit): number {
+  return "signal" in exit ? exit.signal : exit.code << 8;
 }
 
 /** A wait status, as waitpid(2) gives it. */

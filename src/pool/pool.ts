@@ -6,6 +6,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import { Elastic } from "./elastic.ts";
 import type { Generation, PoolSetup } from "./generation.ts";
 import type { Job } from "./job.ts";
+import type { Isolation } from "./messages.ts";
 import { Spool } from "./spool.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -70,6 +71,10 @@ export class Pool {
 
   get config(): PoolConfig {
     return this.#supervisor.setup.config;
+  }
+
+  get isolation(): Isolation {
+    return this.#supervisor.setup.host.isolation;
   }
 
   get report(): PhpReport | undefined {

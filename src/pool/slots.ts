@@ -36,6 +36,8 @@ export class Slots {
   readonly #hooks: SlotsHooks;
   readonly #free: number[] = [];
   readonly #running: (Running | undefined)[];
+  /** Slots that a stuck thread may still write to, with the job they had. Neither in flight nor free. */
+  readonly #abandoned = new Map<number, Running>();
   #inFlight = 0;
   /** So many workers take requests. */
   #workers = 0;
@@ -86,6 +88,11 @@ export class Slots {
     return this.#running[slot];
   }
 
+  /** What stuck threads are at. */
+  get abandoned(): ReadonlyMap<number, Running> {
+    return this.#abandoned;
+  }
+
   /** Gives a job a slot. False when there is none. */
   submit({ job, queuedAtMs }: Waiting): boolean {
     const slot = this.#free.pop();
@@ -115,7 +122,10 @@ export class Slots {
     this.memory.beginDrain();
     for (let slot = this.memory.nextCompleted(); slot >= 0; slot = this.memory.nextCompleted()) {
       const running = this.#running[slot];
-      if (running === undefined) continue;
+      if (running === undefined) {
+        if (this.memory.news(slot).phase === Phase.ended) this.#takeBack(slot);
+        continue;
+      }
       const news = this.memory.news(slot);
       const ended = news.phase === Phase.ended;
       if (news.outcome & Outcome.timedOut && running.stage === "running") running.stage = "asked-to-end";
@@ -136,10 +146,24 @@ export class Slots {
   /** The worker that ran this slot is gone. */
   lose(slot: number, why: Loss): void {
     const running = this.#running[slot];
-    if (running === undefined) return;
+    if (running === undefined) return this.#takeBack(slot);
     this.#giveUp(slot);
     this.#hooks.lost(running, why);
     this.#hooks.freed();
+  }
+
+  /**
+   * The thread that runs this slot does not come back, and cannot be killed. Its job is told; the slot stays out of
+   * use until the thread has ended it or is gone, since until then it may write there.
+   */
+  abandon(slot: number, why: Loss): void {
+    const running = this.#running[slot];
+    if (running === undefined) return;
+    // Nobody reads what it still writes: it is not to wait for room.
+    this.memory.clientGone(slot);
+    this.#abandoned.set(slot, running);
+    this.#forget(slot);
+    this.#hooks.lost(running, why);
   }
 
   /** Takes a job back that no worker has yet. False when a worker was quicker. */
@@ -167,10 +191,30 @@ export class Slots {
     await new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
   }
 
+  /** The host is gone, and its stuck threads with it. */
+  takeBackAbandoned(): void {
+    for (const slot of this.#abandoned.keys()) this.#takeBack(slot);
+  }
+
+  /** An abandoned slot that nobody writes to any more. */
+  #takeBack(slot: number): void {
+    const running = this.#abandoned.get(slot);
+    if (running === undefined) return;
+    this.#abandoned.delete(slot);
+    this.memory.release(slot);
+    this.#free.push(slot);
+    running.job.over?.();
+    this.#hooks.freed();
+  }
+
   #giveUp(slot: number): void {
     this.memory.release(slot);
-    this.#running[slot] = undefined;
     this.#free.push(slot);
+    this.#forget(slot);
+  }
+
+  #forget(slot: number): void {
+    this.#running[slot] = undefined;
     if (--this.#inFlight === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
   }
 }

@@ -5,14 +5,9 @@ import type { Counters, RestartReason } from "./counters.ts";
 import { CrashBurst } from "./crash-burst.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { Generation, type GenerationHooks, type PoolSetup } from "./generation.ts";
+import { HostStarts } from "./host-starts.ts";
 import type { Exit } from "./messages.ts";
-
-const HOST_BACKOFF_MS = 500;
-const HOST_BACKOFF_LIMIT_MS = 5000;
-/** A host that ends sooner than this after its start counts as a failed start. */
-const HOST_STEADY_MS = 5000;
-/** So many failed starts of a host in a row end the pool. */
-const HOST_FAILURES_LIMIT = 8;
+import { type RollReason, Rolls } from "./rolls.ts";
 
 export interface SupervisorOptions {
   readonly setup: PoolSetup;
@@ -44,8 +39,12 @@ export class Supervisor {
   #known: readonly string[] = [];
   #number = 0;
   #crashes: CrashBurst;
-  #rolling = false;
-  #hostFailures = 0;
+  /** What a roll that is under way has prepared. It is no candidate any more when a reload has come in between. */
+  #rolling: Generation | null = null;
+  /** A roll without a canary is under way. It has no candidate. */
+  #replacing = false;
+  readonly #rolls = new Rolls();
+  readonly #hostStarts = new HostStarts();
   #hostTimer: Timer | undefined;
   #stopping = false;
   /** Settles when the candidate that was of no use any more has ended. */
@@ -72,6 +71,16 @@ export class Supervisor {
         if (generation === this.#current) options.dispatcher.fill();
       },
       ended: (generation, why, exit) => this.#workerEnded(generation, why, exit),
+      workerLost: (generation, why) => {
+        // One that comes or goes ends with its host anyway.
+        if (generation !== this.#current) return;
+        options.counters.restarts.lost++;
+        this.#askForRoll("lost", why);
+      },
+      // A candidate that asks for it has just been started, and would at each start; others are on their way out.
+      renew: (generation, why) => {
+        if (generation === this.#current) this.#askForRoll("renew", why);
+      },
       slow: () => {
         options.counters.slow++;
       },
@@ -79,7 +88,7 @@ export class Supervisor {
         if (generation !== this.#current) return;
         this.#fail(`its workers end right after their start, ${starts} times in a row`);
       },
-      gone: (generation) => this.#hostGone(generation),
+      gone: (generation, crash) => this.#hostGone(generation, crash),
     };
   }
 
@@ -136,7 +145,8 @@ export class Supervisor {
       return generation;
     } catch (error) {
       if (this.#candidate === generation) this.#candidate = null;
-      await generation.end();
+      // In a hurry it has taken over before it was done with its probe: see #rollIfDue.
+      if (generation.role === "candidate") await generation.end();
       throw error;
     }
   }
@@ -161,7 +171,7 @@ export class Supervisor {
     clearTimeout(this.#hostTimer);
     this.#setup = generation.setup;
     this.#crashes = new CrashBurst(generation.setup.config.emergencyRestart);
-    this.#hostFailures = 0;
+    this.#hostStarts.reset();
     this.#failure = null;
     const old = this.#current;
     this.#options.dispatcher.rules = generation.setup.config;
@@ -179,20 +189,11 @@ export class Supervisor {
 
   /** Replaces the current generation by one from the same setup: what its workers share is not to be trusted. */
   roll(why: string): void {
-    if (this.#rolling || this.#candidate !== null || this.#stopping || this.#current === null) return;
-    this.#rolling = true;
+    if (this.#rolling !== null || this.#candidate !== null || this.#stopping || this.#current === null)
+      return;
     this.#options.counters.restarts.emergency++;
     this.#log.warn(`replacing the whole generation: ${why}`, { gen: this.#current.number });
-    this.prepare(this.#setup)
-      .then((generation) => {
-        if (generation === this.#candidate) this.commit();
-      })
-      .catch((error: unknown) => {
-        this.#log.error(`the generation was not replaced: ${error instanceof Error ? error.message : error}`);
-      })
-      .finally(() => {
-        this.#rolling = false;
-      });
+    this.#prepareRoll();
   }
 
   /** The server is stopping: what runs may finish, and is still looked after. */
@@ -203,6 +204,7 @@ export class Supervisor {
 
   sweep(nowMs: number, stepMs: number): void {
     for (const generation of this.#undisposed) generation.sweep(nowMs, stepMs);
+    if (this.#rolls.next !== null) this.#rollIfDue(nowMs);
   }
 
   /** Resolves once no generation has a request any more. */
@@ -233,6 +235,7 @@ export class Supervisor {
   #become(generation: Generation): void {
     generation.role = "current";
     this.#current = generation;
+    this.#rolls.replaced(generation.startedAtMs);
     this.#known = generation.report?.startupErrors ?? [];
     this.#options.dispatcher.use(generation.slots);
   }
@@ -252,7 +255,8 @@ export class Supervisor {
 
   #workerEnded(generation: Generation, why: RestartReason, exit: Exit): void {
     // One that comes or goes is not what the pool serves with.
-    if (generation.role !== "current") return;
+    // One that was lost was counted then.
+    if (generation.role !== "current" || why === "lost") return;
     this.#options.counters.restarts[why]++;
     if (generation === this.#current && this.#crashes.note(exit, performance.now())) {
       const { threshold, intervalMs } = this.#setup.config.emergencyRestart;
@@ -260,27 +264,119 @@ export class Supervisor {
     }
   }
 
+  // ---- while it serves -------------------------------------------------------------------------------
+
+  #askForRoll(reason: RollReason, why: string): void {
+    const nowMs = performance.now();
+    this.#rolls.ask(reason, why, nowMs);
+    this.#rollIfDue(nowMs);
+  }
+
+  #rollIfDue(nowMs: number): void {
+    const current = this.#current;
+    // Of a host that has died the next one is on its way.
+    if (current === null || this.#stopping || this.#failure !== null) return;
+    if (current.workers.lost === 0) this.#rolls.withdraw("lost");
+    const urgent = current.workers.tooFew;
+    // One that is on its way already takes over as soon as it runs, proven or not.
+    const coming = this.#rolling;
+    if (urgent && coming !== null && coming === this.#candidate && coming.isUp) {
+      this.#log.warn("too few workers are left: the next generation takes over before it has proven itself", {
+        gen: coming.number,
+      });
+      return this.commit();
+    }
+    const { next } = this.#rolls;
+    if (next === null || this.#rolling !== null || this.#replacing) return;
+    if (nowMs < this.#rolls.dueMs(urgent)) return;
+    if (urgent) {
+      this.#rolls.begun(nowMs);
+      this.#log.error(`replacing the host at once: ${next.why}, and too few workers are left`, {
+        gen: current.number,
+      });
+      return void this.#replaceAtOnce(current);
+    }
+    // A reload is under way: if it is refused, our time comes.
+    if (this.#candidate !== null) return;
+    this.#rolls.begun(nowMs);
+    if (next.reason === "renew") this.#options.counters.restarts.renew++;
+    this.#log[next.reason === "renew" ? "info" : "warn"](`replacing the whole generation: ${next.why}`, {
+      gen: current.number,
+    });
+    this.#prepareRoll();
+  }
+
+  #prepareRoll(): void {
+    const preparing = this.prepare(this.#setup);
+    const prepared = this.#candidate;
+    this.#rolling = prepared;
+    preparing
+      .then((generation) => {
+        if (generation !== this.#candidate) return;
+        this.check();
+        this.commit();
+      })
+      .catch((error: unknown) => {
+        const why = error instanceof Error ? error.message : String(error);
+        if (this.#candidate === prepared) void this.abandon();
+        // It serves already, for want of workers.
+        if (prepared?.role !== "candidate") return this.#log.warn(why, { gen: prepared?.number });
+        // A reload, or a stop, has come in between.
+        if (this.#stopping || this.#candidate !== null) return;
+        this.#rolls.failed(performance.now(), false);
+        this.#log.error(`the generation was not replaced: ${why}`);
+      })
+      .finally(() => {
+        this.#rolling = null;
+      });
+  }
+
+  /** As after the death of a host, but what the old one still runs may finish. */
+  async #replaceAtOnce(old: Generation): Promise<void> {
+    this.#replacing = true;
+    const generation = this.#next(this.#setup);
+    try {
+      await generation.start();
+      // A reload may have been quicker, or what was to be replaced has died meanwhile.
+      const before = this.#current;
+      if (this.#ended || (before !== old && before !== null)) return await generation.end();
+      this.#takeOver(generation);
+      if (before !== null) this.#retire(old);
+    } catch (error) {
+      this.#rolls.failed(performance.now(), true);
+      this.#log.error(error instanceof Error ? error.message : String(error), { gen: generation.number });
+    } finally {
+      this.#replacing = false;
+    }
+  }
+
+  #takeOver(generation: Generation): void {
+    this.#log.info("a new host has taken over", { gen: generation.number });
+    this.#become(generation);
+    this.#probeCurrent(generation);
+  }
+
   // ---- hosts that end by themselves ----------------------------------------------------------------
 
-  #hostGone(generation: Generation): void {
+  #hostGone(generation: Generation, crash: boolean): void {
     if (generation !== this.#current || this.#ended) return;
-    this.#options.counters.restarts.host++;
+    const { restarts } = this.#options.counters;
+    restarts.host++;
+    if (crash) restarts.crash++;
     this.#current = null;
     this.#options.dispatcher.use(null);
-    if (performance.now() - generation.startedAtMs > HOST_STEADY_MS) this.#hostFailures = 0;
+    // A process that crashes does not take its host with it: that is only said of threads.
+    const served = generation.setup.host.isolation === "thread" && generation.served;
+    this.#hostStarts.ended(performance.now() - generation.startedAtMs, served);
     // When we are stopping, for what still waits.
     if (!this.#stopping || this.#options.dispatcher.waiting > 0) this.#startAnother();
   }
 
   #startAnother(): void {
-    if (this.#hostFailures >= HOST_FAILURES_LIMIT) {
-      return this.#fail(`its host ended or did not start ${this.#hostFailures} times in a row`);
+    if (this.#hostStarts.failed) {
+      return this.#fail(`its host ended or did not start ${this.#hostStarts.failures} times in a row`);
     }
-    // The first time at once: a host that was killed once is likely to live on.
-    const failures = this.#hostFailures++;
-    const waitMs =
-      failures === 0 ? 0 : Math.min(HOST_BACKOFF_LIMIT_MS, HOST_BACKOFF_MS * 2 ** (failures - 1));
-    this.#hostTimer = setTimeout(() => void this.#tryAnother(), waitMs);
+    this.#hostTimer = setTimeout(() => void this.#tryAnother(), this.#hostStarts.next(performance.now()));
   }
 
   async #tryAnother(): Promise<void> {
@@ -289,9 +385,7 @@ export class Supervisor {
       await generation.start();
       // A reload may have been quicker.
       if (this.#ended || this.#current !== null) return await generation.end();
-      this.#log.info("a new host has taken over", { gen: generation.number });
-      this.#become(generation);
-      this.#probeCurrent(generation);
+      this.#takeOver(generation);
     } catch (error) {
       if (this.#ended || this.#current !== null) return;
       this.#log.error(error instanceof Error ? error.message : String(error), { gen: this.#number });

@@ -1,9 +1,17 @@
+import { constants } from "node:os";
 import { Leaving } from "../../ffi/layout.ts";
 import type { RestartReason } from "./counters.ts";
 import type { Loss } from "./job.ts";
 import type { Exit } from "./messages.ts";
 import type { Running } from "./slots.ts";
 import { EXIT_CALLED } from "./workers.ts";
+
+/** As Bun tells of a process that has ended: a signal by its name. */
+export function exitOf(code: number | null, signal: string | number | null): Exit {
+  if (signal === null) return { code: code ?? 0 };
+  const signals: Partial<Record<string, number>> = constants.signals;
+  return { signal: typeof signal === "number" ? signal : (signals[signal] ?? 0) };
+}
 
 /** Why a worker that has ended is replaced, as the status page counts it. */
 export function restartReason(
@@ -14,6 +22,7 @@ export function restartReason(
 ): RestartReason {
   if (running?.killedFor === "deadline") return "deadline";
   if (running?.killedFor === "memory") return "memory_kill";
+  if (retiredFor === "lost") return "lost";
   if ("signal" in exit) return "crash";
   if (exit.code === EXIT_CALLED) return "exit";
   if (leaving === Leaving.memory) return "memory";

@@ -9,8 +9,11 @@ export type WorkerEvent =
 
 export interface Worker {
   readonly number: number;
-  /** "retiring": it has been asked to end after its request. */
-  state: "absent" | "starting" | "running" | "retiring";
+  /**
+   * "retiring": it has been asked to end after its request. "lost": a thread that does not come back from its
+   * request. Should it come back after all, it ends.
+   */
+  state: "absent" | "starting" | "running" | "retiring" | "lost";
   pid: number;
   startedAtMs: number;
   /** Not to be started again before this time. */
@@ -23,6 +26,8 @@ export interface Worker {
 const FAILED_START_MS = 1000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_LIMIT_MS = 5000;
+/** When a smaller share of the workers is left, those that are lost are not replaced in peace. */
+const FEWEST_SHARE = 0.25;
 /** A pool is given up when every worker has failed to start so many times in a row, on average: after about 20 s. */
 const FAILED_ROUNDS_LIMIT = 10;
 
@@ -60,9 +65,20 @@ export class Workers {
     return this.#count((worker) => worker.state === "running");
   }
 
-  /** Those that have a process, or are about to. */
+  /** Those that have a process or a thread, or are about to. A lost one keeps its place, and does not count. */
   get alive(): number {
-    return this.#count((worker) => worker.state !== "absent");
+    return this.#count((worker) => worker.state !== "absent" && worker.state !== "lost");
+  }
+
+  get lost(): number {
+    return this.#count((worker) => worker.state === "lost");
+  }
+
+  /** With those that are left, and those on their way, the pool is as good as dead. */
+  get tooFew(): boolean {
+    if (this.lost === 0) return false;
+    const left = this.#count((worker) => worker.state === "running" || worker.state === "starting");
+    return left < FEWEST_SHARE * this.#wanted;
   }
 
   /** Starts in a row that came to nothing. */
@@ -109,6 +125,15 @@ export class Workers {
     return true;
   }
 
+  /** A thread that does not come back. False when it is lost already, or not there. */
+  lose(number: number): boolean {
+    const worker = this.all[number];
+    if (worker === undefined || worker.state === "absent" || worker.state === "lost") return false;
+    worker.state = "lost";
+    worker.retiredFor = "lost";
+    return true;
+  }
+
   /** When the next absent worker may be started; Infinity when none is missing. */
   nextDueMs(): number {
     if (this.failed || this.alive >= this.#wanted) return Number.POSITIVE_INFINITY;
@@ -124,7 +149,8 @@ export class Workers {
     if (worker === undefined) return undefined;
     switch (event.kind) {
       case "spawned":
-        worker.state = "running";
+        // It may have been given up before we heard of its start.
+        if (worker.state !== "lost") worker.state = "running";
         worker.pid = event.pid;
         return worker;
       case "spawn-failed":

@@ -2,7 +2,17 @@ import { afterAll, beforeAll, describe } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Server, type StartOptions, type Target, type Tree, start, targets, test } from "../harness.ts";
+import {
+  type Isolation,
+  type Server,
+  type StartOptions,
+  type Target,
+  type Tree,
+  start,
+  targets,
+  test,
+} from "../harness.ts";
+import { ztsLibphp } from "../zts.ts";
 import { badInput } from "./bad-input.ts";
 import { bodies } from "./bodies.ts";
 import { bunLimits } from "./bun-limits.ts";
@@ -20,6 +30,8 @@ import { uploads } from "./uploads.ts";
 
 /** What the contract is checked against. */
 export interface Subject {
+  /** undefined: what phprun chooses. */
+  readonly isolation: Isolation | undefined;
   readonly url: string;
   /** Four workers and generous limits. */
   readonly server: Server;
@@ -56,14 +68,25 @@ export function contract(name: string, subject: () => Subject): void {
 const fixtures = join(import.meta.dir, "../fixtures/contract");
 
 /** Runs the contract against one pair of servers of this kind, shared by all tests of the file. */
-export function testTarget(target: Target): void {
+export function testTarget(target: Target, workers?: Isolation): void {
+  const name = workers === undefined ? target : `${target}, isolation: ${workers}`;
   if (!targets.includes(target)) {
-    test.skip(`contract of the ${target}: not chosen, or not built`, () => {});
+    test.skip(`contract of the ${name}: not chosen, or not built`, () => {});
+    return;
+  }
+  if (workers === "thread" && ztsLibphp === null) {
+    test.skip(`contract of the ${name}: no ZTS libphp (run ./setup.sh --zts)`, () => {});
     return;
   }
   const folder = mkdtempSync(join(tmpdir(), "phprun-contract-"));
   const servers: Server[] = [];
-  const startOne = (options: StartOptions) => start({ target, docroot: fixtures, ...options });
+  const startOne = (options: StartOptions) =>
+    start({
+      target,
+      docroot: fixtures,
+      ...(workers === undefined ? {} : { isolation: workers }),
+      ...options,
+    });
   beforeAll(async () => {
     const configs = [generous(folder), strict(folder)];
     servers.push(...(await Promise.all(configs.map((config) => startOne({ config })))));
@@ -72,10 +95,10 @@ export function testTarget(target: Target): void {
     await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
     rmSync(folder, { recursive: true });
   });
-  contract(target, () => {
+  contract(name, () => {
     const [server, second] = servers;
     if (server === undefined || second === undefined) throw new Error("The servers have not started");
-    return { url: server.url, server, strict: second, start: startOne };
+    return { isolation: workers, url: server.url, server, strict: second, start: startOne };
   });
 }
 

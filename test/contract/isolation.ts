@@ -42,7 +42,13 @@ export function isolation(subject: () => Subject): void {
       const text = await (await fetch(`${subject().url}/info.php`)).text();
       expect(text).toContain('<tr><td class="e">Server API </td><td class="v">phprun </td></tr>');
       const section = text.slice(text.indexOf('name="module_phprun"'));
-      for (const row of ['Pool </td><td class="v">contract', "Worker", "Generation", "classic", "process"]) {
+      for (const row of [
+        'Pool </td><td class="v">contract',
+        "Worker",
+        "Generation",
+        "classic",
+        subject().isolation ?? "process",
+      ]) {
         expect(section.slice(0, 1500)).toContain(row);
       }
     });

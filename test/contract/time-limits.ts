@@ -41,7 +41,7 @@ export function timeLimits(subject: () => Subject): void {
       });
       const answer = await get(server.url, "/stubborn.php");
       expect(answer.status).toBe(504);
-      await server.waitForLog(/killed a worker/);
+      await server.waitForLog(subject().isolation === "thread" ? /does not come back/ : /killed a worker/);
       expect((await get(server.url, "/hello.php")).text).toBe("Hello");
     });
 

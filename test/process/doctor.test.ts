@@ -1,9 +1,11 @@
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { command, targets, test } from "../harness.ts";
 import { libphpCandidates } from "../../src/php/locate.ts";
+import { readBuild } from "../../src/php/read-build.ts";
+import { ztsLibphp } from "../zts.ts";
 import { type Finished, run, Scratch } from "./support.ts";
 
 const [libphp = ""] = libphpCandidates("auto");
@@ -22,7 +24,8 @@ test("a healthy machine is told so, with everything that was looked at", async (
   expect({ code, err }).toEqual({ code: 0, err: "" });
   for (const text of [
     "the one that is used",
-    "built for this API",
+    "phprun was built for API ",
+    "Workers are ",
     "starts, as",
     "Ini files",
     "extensions",
@@ -69,9 +72,37 @@ test.skipIf(libphp === "")("a libphp of another API is one finding, and auto cur
   const other = scratch.write("libphp.so", bytes);
   const sick = await doctor(scratch, `${HEALTHY}php: { libphp: ${other} }\n`);
   expect(sick.code).toBe(1);
-  expect(sick.out).toMatch(/✘ phprun was built for PHP of API \d{8}, not 20990101\n {2}→ Set php\.libphp/);
+  expect(sick.out).toMatch(
+    /✘ phprun was built for API \d{8} .*, not for PHP \S+ [ZN]TS API 20990101\n {2}→ .*set php\.libphp/,
+  );
   expect(sick.out).toEndWith("\n1 thing is wrong.\n");
   expect((await doctor(scratch, `${HEALTHY}php: { libphp: auto }\n`)).code).toBe(0);
+});
+
+test("every libphp is listed with its kind and where its extensions are", async () => {
+  using scratch = new Scratch();
+  const { out } = await doctor(scratch, HEALTHY);
+  for (const path of libphpCandidates("auto")) {
+    const line = out.split("\n").find((text) => text.includes(`${path}: `));
+    expect(line).toMatch(/: PHP \d+\.\d+\.\d+\S* [ZN]TS( debug)? API \d{8}/);
+  }
+  expect(out).toMatch(/API (\d{8}), extensions in \/\S*\1, the one that is used\n/);
+});
+
+const zts = ztsLibphp === null ? test.skip : test;
+
+zts("isolation: thread takes the libphp that can, and says when the one that is named cannot", async () => {
+  using scratch = new Scratch();
+  const env = { PHPRUN_ZTS_PREFIX: dirname(dirname(ztsLibphp ?? "")) };
+  const sound = await doctor(scratch, `${HEALTHY}php: { isolation: thread }\n`, env);
+  expect({ code: sound.code, err: sound.err }).toEqual({ code: 0, err: "" });
+  expect(sound.out).toMatch(/ZTS API \d{8}.*, the one that is used\n/);
+  expect(sound.out).toContain("✔ Workers are threads of one process per pool\n");
+  const nts = libphpCandidates("auto").find((path) => readBuild(path)?.zts === false);
+  if (nts === undefined) return;
+  const sick = await doctor(scratch, `${HEALTHY}php: { isolation: thread, libphp: ${nts} }\n`, env);
+  expect(sick.code).toBe(1);
+  expect(sick.out).toMatch(/✘ No libphp that was found is thread-safe .*\n {2}→ Run \.\/setup\.sh --zts/);
 });
 
 test("a file that is no libphp is one finding", async () => {

@@ -66,6 +66,13 @@ test("the start-up block tells what runs and every derived value", () => {
   ]);
 });
 
+test("workers in threads are named as such", () => {
+  const yaml = "pools: [{ name: a, patterns: [/a], isolation: process }, { name: b, worker_count: 1 }]";
+  const text = showConfig(yaml, [{ ...REPORT, zts: true }]);
+  expect(text).toMatch(/pool {5}a: \d+ workers for \/a\n/);
+  expect(text).toContain("pool     b: 1 worker in threads for /*\n");
+});
+
 test("what needs a look is told once, however many pools have it", () => {
   const sick: PhpReport = {
     ...REPORT,

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import { createServer } from "node:net";
-import { judge, checkPhp } from "../../src/cli/checks/php.ts";
-import { checkShim } from "../../src/cli/checks/libphp.ts";
+import { checkPhp, checkThreadIni, judge } from "../../src/cli/checks/php.ts";
+import { judgeLibphps } from "../../src/cli/checks/libphp.ts";
 import { checkMemory, checkOpenFiles } from "../../src/cli/checks/limits.ts";
 import { checkPlaces } from "../../src/cli/checks/places.ts";
 import type { PhpReport } from "../../src/php/report.ts";
 import { libphpCandidates } from "../../src/php/locate.ts";
-import { probeLibphp } from "../../src/php/probe.ts";
+import { type Probed, probeLibphp } from "../../src/php/probe.ts";
 import { PhprunError } from "../../src/errors.ts";
 import { Folder } from "./config-helper.ts";
 
@@ -45,13 +45,70 @@ test("a PHP that does not start is one finding", async () => {
   expect(finding).toMatchObject({ level: "fail", text: "PHP does not start: no such library" });
 });
 
-test("a shim must be built for the library's API, thread safety and kind", () => {
-  expect(checkShim(LIBPHP, { zendApi: 20220829, zts: false, debug: false }).level).toBe("ok");
-  const wrong = checkShim(LIBPHP, { zendApi: 20230831, zts: true, debug: false });
-  expect(wrong).toMatchObject({
-    level: "fail",
-    text: "phprun was built for PHP of API 20230831, not 20220829 and ZTS, not NTS",
+const ZTS = { ...LIBPHP, path: "/z", version: "8.4.2", zendApi: 20240924, zts: true };
+const NTS_SHIM = { ...LIBPHP, path: "/nts.so" };
+const ZTS_SHIM = { ...ZTS, path: "/zts.so" };
+
+/** The last finding of what is judged for a configuration, and the library that is used. */
+function judged(yaml: string, probed: readonly Probed[], shims = [NTS_SHIM, ZTS_SHIM]) {
+  using folder = new Folder({ "phprun.yaml": yaml });
+  const { findings, chosen } = judgeLibphps(probed, folder.load(), shims);
+  return { path: chosen?.path, texts: findings.map(({ text }) => text), last: findings.at(-1) };
+}
+
+test("the first libphp that a shim was built for is used, and what its workers are is told", () => {
+  expect(judged("", [LIBPHP, ZTS])).toMatchObject({
+    path: "/x",
+    texts: [
+      "/x: PHP 8.2.1 NTS API 20220829, the one that is used",
+      "/z: PHP 8.4.2 ZTS API 20240924",
+      "phprun was built for API 20220829 NTS (PHP 8.2.1) or API 20240924 ZTS (PHP 8.4.2)",
+      "Workers are processes",
+    ],
   });
+  const { path, texts } = judged("", [LIBPHP, ZTS], [ZTS_SHIM]);
+  expect(path).toBe("/z");
+  expect(texts[0]).toEndWith(", which phprun was not built for");
+  expect(texts.at(-1)).toBe("Workers are threads of one process per pool");
+});
+
+test("one pool in threads asks for a thread-safe libphp, which all pools get", () => {
+  const yaml = "pools: [{ name: a, patterns: [/a], isolation: thread }, { name: b, isolation: process }]";
+  expect(judged(yaml, [LIBPHP, ZTS])).toMatchObject({
+    path: "/z",
+    last: {
+      level: "ok",
+      text: "Workers are threads of one process per pool in pool a, processes in pool b",
+    },
+  });
+  expect(judged(yaml, [LIBPHP])).toMatchObject({
+    path: undefined,
+    last: { level: "fail", remedy: expect.stringContaining("./setup.sh --zts") },
+  });
+});
+
+test("a shim must be built for the library's API, thread safety and kind", () => {
+  for (const other of [{ zendApi: 20230831 }, { zts: true }, { debug: true }]) {
+    expect(judged("", [LIBPHP], [{ ...NTS_SHIM, ...other }]).last).toMatchObject({
+      level: "fail",
+      text: expect.stringMatching(
+        /^phprun was built for API \S+ [ZN]TS.*, not for PHP 8\.2\.1 NTS API 20220829$/,
+      ),
+      remedy: expect.stringContaining("./setup.sh"),
+    });
+  }
+});
+
+test("extensions and settings that threads do not go with are told, and only where there are threads", () => {
+  const report = { ...REPORT, extensions: ["Core", "imap", "gettext"] };
+  expect(judge(report).every(({ level }) => level === "ok")).toBeTrue();
+  const told = judge(report, true).filter(({ level }) => level !== "ok");
+  expect(told).toMatchObject([
+    { level: "warn", text: expect.stringContaining("extension imap"), remedy: expect.any(String) },
+    { level: "note", text: expect.stringContaining("extension gettext") },
+  ]);
+  expect(checkThreadIni({ max_execution_time: "30" }, "8.2.1")).toMatchObject([{ level: "warn" }]);
+  expect(checkThreadIni({ max_execution_time: "30" }, "8.3.0")).toEqual([]);
 });
 
 test("low limits are warnings", () => {

@@ -25,6 +25,7 @@ test("a pool of which nothing is said does not use what is new or costs somethin
     hosts: [],
     methods: [],
     nice: 0,
+    isolation: "auto",
     runAs: null,
     cpuAffinity: [],
     emergencyRestart: { threshold: 10, intervalMs: 60_000 },
@@ -44,6 +45,7 @@ watch: { paths: [.], include: ["**/*.php"], ignore: [], debounce_ms: 1, poll_ms:
 admin: { enabled: true, host: "[::1]", port: 9999 }
 pools:
   - name: shop
+    isolation: thread
     worker_count: { min: 1, max: 3 }
     idle_timeout_ms: 100
     memory_limit_mb: 100
@@ -91,6 +93,22 @@ test("every key is settled: units, case and paths", () => {
     pollMs: 2,
   });
   expect(config.admin).toEqual({ listener: { kind: "tcp", host: "::1", port: 9999 } });
+});
+
+test("each pool has the isolation of php, or its own", () => {
+  using folder = yamlFolder(`
+php: { isolation: thread, thread_stack_size: 64MiB }
+pools:
+  - { name: own, isolation: process, patterns: [/a] }
+  - { name: auto, isolation: auto, patterns: [/b] }
+  - { name: none, isolation: null, patterns: [/c] }
+  - { name: rest }
+`);
+  const { php, pools } = folder.load();
+  expect(php).toMatchObject({ isolation: "thread", threadStackBytes: 64 * MIB });
+  expect(pools.map(({ isolation }) => isolation)).toEqual(["process", "auto", "thread", "thread"]);
+  const flagged = folder.load({ isolation: "process" }, { PHPRUN_POOLS__REST__ISOLATION: "auto" });
+  expect(flagged.pools.map(({ isolation }) => isolation)).toEqual(["process", "auto", "process", "auto"]);
 });
 
 test.each([FULL, "server: { control_socket: off }", asRoot ? "pools: [{ name: a, user: nobody }]" : ""])(

@@ -50,6 +50,7 @@ export function pool(own: Partial<PoolStatus> = {}): PoolStatus {
     methods: [],
     state: "serving",
     lastError: null,
+    isolation: "process",
     generation: 1,
     generations: [
       {
@@ -94,8 +95,10 @@ export function pool(own: Partial<PoolStatus> = {}): PoolStatus {
       exit: 0,
       idle: 0,
       memory_kill: 0,
+      lost: 0,
       host: 0,
       emergency: 0,
+      renew: 0,
     },
     ...own,
   };

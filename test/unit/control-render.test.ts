@@ -111,6 +111,27 @@ test("names and messages cannot break out of their line either", () => {
   expect(text).toContain("\nno workers\n");
 });
 
+test("a pool of threads tells of its host, and of a thread what can be known", () => {
+  const memory = { phpPeakBytes: 2 ** 21, ownBytes: 2 ** 22, residentBytes: null, proportionalBytes: null };
+  const workers = [
+    worker({ memory }),
+    worker({ number: 1, pid: 4713, state: "lost", memory, request: request("/stuck.php") }),
+  ];
+  const restarts = { ...pool().restarts, lost: 1, renew: 2 };
+  const status = serverStatus({ pools: [pool({ isolation: "thread", workers, restarts })] });
+  const text = renderStatus(status, { columns: 120, color: false });
+  expect(text.slice(text.indexOf("POOL"))).toBe(`\
+POOL     STATE    GEN  BUSY  MIN-MAX   QUEUE  SERVED  REFUSED  RESTARTS
+default  serving    1   1/2        1  0/1000   1,234        0  3
+  restarts  renew 2, lost 1
+  threads   of host 4711, which holds 30 MiB
+
+POOL     NO  GEN   PID  STATE  REQUESTS    AGE  MEMORY  RESIDENT  PHP PEAK  TIME  REQUEST
+default   0    1  4712  idle      1,234  1h02m   4 MiB         -     2 MiB     -  -
+default   1    1  4713  lost      1,234  1h02m   4 MiB         -     2 MiB  1.2s  GET /stuck.php
+`);
+});
+
 test("a worker over its memory limit stands out", () => {
   const fat = worker({
     memory: { phpPeakBytes: 0, ownBytes: 2 ** 28, residentBytes: 0, proportionalBytes: null },

@@ -22,7 +22,8 @@ class Pool {
   };
 
   add(holder: Holder, busy: boolean): void {
-    this.workers.push({ pool: "web", number: this.workers.length, generation: 1, pid: holder.pid, busy });
+    const number = this.workers.length;
+    this.workers.push({ pool: "web", number, generation: 1, pid: holder.pid, busy, ownBytes: null });
   }
 
   *watched(): Generator<WatchedPool> {
@@ -104,7 +105,7 @@ test("idle workers are looked at less often than busy ones", async () => {
 test("a host that grows has its generation rolled", async () => {
   await using holder = await Holder.start();
   const pool = new Pool();
-  pool.hosts.push({ pool: "web", generation: 3, pid: holder.pid });
+  pool.hosts.push({ pool: "web", generation: 3, pid: holder.pid, threadsBytes: null });
   const monitor = pool.monitor();
   monitor.look(0);
   await holder.hold(320);
@@ -112,6 +113,22 @@ test("a host that grows has its generation rolled", async () => {
   expect(pool.told).toEqual([
     expect.stringMatching(/^roll 3: holds 3\d\d MiB of its own, its bound is \d+ MiB$/),
   ]);
+});
+
+test("what a thread holds is what it says, and of one that has not said it yet nothing is known", async () => {
+  await using host = await Holder.start();
+  await host.hold(120);
+  const pool = new Pool();
+  pool.memoryLimitBytes = 100 * MIB;
+  pool.memoryKillBytes = 200 * MIB;
+  const thread = { pool: "web", number: 0, generation: 1, pid: host.pid, busy: true };
+  const monitor = pool.monitor();
+  for (const mib of [0, 90, 250]) {
+    pool.workers = [{ ...thread, ownBytes: mib * MIB }];
+    for (let look = 0; look < 5; look++) monitor.look(look);
+  }
+  expect(pool.told).toEqual(["replace 0: holds 250 MiB of its own, its limit is 100 MiB"]);
+  expect(monitor.latest(host.pid)).toBeUndefined();
 });
 
 test("the front's own memory is told of", () => {

@@ -11,8 +11,9 @@ const worker = (number: number, busy = true, pid = 100 + number): WatchedWorker 
   generation: 1,
   pid,
   busy,
+  ownBytes: null,
 });
-const host: WatchedHost = { pool: "web", generation: 1, pid: 99 };
+const host: WatchedHost = { pool: "web", generation: 1, pid: 99, threadsBytes: null };
 const watched = (...workers: WatchedWorker[]) => [{ name: "web", ...limits, hosts: [host], workers }];
 
 test("a worker over its limit is replaced, once", () => {
@@ -62,6 +63,29 @@ test("a host may have twice what it had at its start, and 256 MiB; then its gene
   });
   expect(monitor.host(host, 500 * MIB)).toBeUndefined();
   expect(monitor.host({ ...host, generation: 2, pid: 98 }, 500 * MIB)).toBeUndefined();
+});
+
+test("a thread is never killed: over its limits it is replaced after its request", () => {
+  const monitor = new MemoryMonitor(0);
+  const thread = (number: number, mib: number) => ({ ...worker(number), ownBytes: mib * MIB });
+  expect(monitor.worker(limits, thread(0, 201), 201 * MIB)?.kind).toBe("replace");
+  expect(monitor.worker(limits, thread(0, 300), 300 * MIB)).toBeUndefined();
+  monitor.worker(limits, thread(1, 10), 10 * MIB);
+  monitor.worker(limits, thread(1, 90), 90 * MIB);
+  expect(monitor.cgroup(group(399, 400), 0)).toBeUndefined();
+  expect(monitor.cgroup(group(799, 400), 0)).toMatchObject({ kind: "replace", worker: { number: 1 } });
+});
+
+test("a host of threads may have what it had at first, what they may have together, and 256 MiB", () => {
+  const monitor = new MemoryMonitor(0);
+  const threads = { ...host, threadsBytes: 4 * limits.memoryLimitBytes };
+  expect(monitor.host(threads, 60 * MIB)).toBeUndefined();
+  expect(monitor.host(threads, 716 * MIB)).toBeUndefined();
+  expect(monitor.host(threads, 717 * MIB)).toEqual({
+    kind: "roll-generation",
+    host: threads,
+    why: "holds 717 MiB of its own, its bound is 716 MiB",
+  });
 });
 
 test("the front is warned of once per doubling", () => {

@@ -109,12 +109,26 @@ export const anything: fc.Arbitrary<Command>[] = [
     .tuple(worker)
     .map(([w]) => command(`retire(worker ${w})`, (pool) => pool.current?.retire(w, "max_requests"))),
   fc
-    .integer({ min: 1, max: 3 })
-    .map((wanted) => command(`reload(${wanted} workers)`, (pool) => pool.reload(wanted))),
+    .tuple(fc.integer({ min: 1, max: 3 }), fc.boolean())
+    .map(([wanted, threads]) =>
+      command(`reload(${wanted} ${threads ? "threads" : "workers"})`, (pool) => pool.reload(wanted, threads)),
+    ),
   constant("hostDies", (pool) => pool.hostDies()),
   ...often(
     2,
     constant("newHost", (pool) => pool.newHost()),
+  ),
+  ...often(
+    2,
+    fc.tuple(kind, worker).map(([script, w]) =>
+      command(`stick(${script}, worker ${w})`, (pool) => {
+        pool.dispatch(script, true, false);
+        pool.turnEventLoop();
+        pool.current?.hearAll();
+        pool.current?.step(w, 6);
+        for (const ms of [50, 1100, 300]) pool.sweep(ms);
+      }),
+    ),
   ),
   pick.map((g) => command(`cutDrain(gen -${g})`, (pool) => pool.cutDrain(g))),
   ...often(

@@ -34,6 +34,8 @@ export class ModelGeneration {
   readonly host = new ModelHost(this.memory.fd);
   readonly slots: Slots;
   readonly workers: Workers;
+  /** Its workers are threads: none of them can be killed, or dies alone. */
+  readonly threads: boolean;
   role: "current" | "draining" = "current";
   /** Its host takes no more commands. */
   ended = false;
@@ -45,8 +47,9 @@ export class ModelGeneration {
   readonly #events: WorkerEvent[] = [];
   #resubmitAtMs = Number.POSITIVE_INFINITY;
 
-  constructor(number: number, wanted: number, hooks: ModelHooks) {
+  constructor(number: number, wanted: number, threads: boolean, hooks: ModelHooks) {
     this.number = number;
+    this.threads = threads;
     this.#hooks = hooks;
     this.workers = new Workers(MOST_WORKERS, wanted);
     this.slots = new Slots(this.memory, {
@@ -54,6 +57,7 @@ export class ModelGeneration {
       lost: (running, why) => {
         for (const [, other] of this.slots.running())
           must(other !== running, "what is lost has no slot any more");
+        must(!this.threads || why.kind !== "died" || this.ended, "a thread does not die alone");
         hooks.lost(running, why);
       },
       freed: () => hooks.freed(this),
@@ -81,6 +85,7 @@ export class ModelGeneration {
   }
 
   die(worker: number, exit: Exit): void {
+    if (this.threads && "signal" in exit) return;
     const pid = this.host.reap(worker);
     if (pid !== 0) this.#events.push({ kind: "exited", worker, pid, exit });
   }
@@ -172,6 +177,10 @@ export class ModelGeneration {
         case "kill": {
           running.killedFor = "deadline";
           const worker = this.memory.owner(slot);
+          if (this.threads) {
+            this.#loseWorker(worker, slot);
+            break;
+          }
           const id = this.memory.requestId(slot);
           const at = this.memory.workerSlot(worker);
           if (at < SLOTS && this.memory.requestId(at) === id) this.die(worker, { signal: 9 });
@@ -181,6 +190,14 @@ export class ModelGeneration {
           break;
       }
     }
+  }
+
+  #loseWorker(worker: number, slot: number): void {
+    must(this.workers.lose(worker), "a worker is lost once");
+    this.memory.retire(worker);
+    this.slots.abandon(slot, { kind: "killed-by-deadline" });
+    this.topUp();
+    this.#countWorkers();
   }
 
   /** Ends the host and its workers at once. What they had is lost. */
@@ -196,6 +213,7 @@ export class ModelGeneration {
     for (const [slot] of this.slots.running()) {
       if (this.memory.phase(slot) !== Phase.ended) this.slots.lose(slot, { kind: "stopped" });
     }
+    this.slots.takeBackAbandoned();
     this.closeWhenEmpty();
   }
 
@@ -213,6 +231,7 @@ export class ModelGeneration {
       if (this.memory.phase(slot) !== Phase.ended)
         this.slots.lose(slot, { kind: "died", exit: { signal: 9 } });
     }
+    this.slots.takeBackAbandoned();
     this.closeWhenEmpty();
   }
 

@@ -30,12 +30,13 @@ export class ModelPool {
   #immediates: (() => void)[] = [];
   readonly #real = { setImmediate: globalThis.setImmediate, now: performance.now };
 
-  constructor() {
+  /** `threads`: what the workers of its first generation are. */
+  constructor(threads: boolean) {
     globalThis.setImmediate = ((run: () => void) => this.#immediates.push(run)) as never;
     // Never twice the same, as the real one.
     performance.now = () => (this.#nowMs += 0.000_1);
     this.dispatcher = new Dispatcher(this.#rules(), this.counters);
-    this.reload(2);
+    this.reload(2, threads);
   }
 
   dispose(): void {
@@ -92,15 +93,15 @@ export class ModelPool {
     );
   }
 
-  reload(wanted: number): void {
+  reload(wanted: number, threads: boolean): void {
     const old = this.current;
     this.#open();
-    this.#become(wanted);
+    this.#become(wanted, threads);
     old?.drain();
   }
 
   newHost(): void {
-    if (this.current === null) this.#become(2);
+    if (this.current === null) this.#become(2, this.generations.at(-1)!.threads);
   }
 
   hostDies(): void {
@@ -170,6 +171,11 @@ export class ModelPool {
         placed.add(job);
       }
       must(slots.inFlight === count, "the slots in flight are those with a job");
+      must(count + slots.abandoned.size <= SLOTS, "an abandoned slot is nobody's");
+      for (const slot of slots.abandoned.keys()) {
+        must(slots.at(slot) === undefined, "an abandoned slot has no job");
+        must(closed || memory.phase(slot) !== Phase.free, "an abandoned slot is its thread's");
+      }
       must(count <= SLOTS, "there are so many slots");
       must(workers.alive <= MOST_WORKERS, "there are no more workers than there may be");
       must(workers.running <= workers.alive, "who runs is alive");
@@ -205,7 +211,7 @@ export class ModelPool {
     }
     this.newHost();
     this.current?.resize(2);
-    if (this.#closed === "pool-failed" || this.current?.workers.failed === true) this.reload(2);
+    if (this.#closed === "pool-failed" || this.current?.workers.failed === true) this.reload(2, false);
     const old = () =>
       this.generations.some((generation) => generation !== this.current && !generation.closed);
     for (
@@ -213,7 +219,8 @@ export class ModelPool {
       this.#unfinished.length > 0 ||
       old() ||
       this.dispatcher.waiting > 0 ||
-      this.current?.workers.running === 0;
+      this.current?.workers.running === 0 ||
+      (this.current?.workers.lost ?? 0) > 0;
       round++
     ) {
       must(round < 100, `no request is lost: ${this.#describe()}`);
@@ -243,8 +250,8 @@ export class ModelPool {
     this.dispatcher.open();
   }
 
-  #become(wanted: number): void {
-    const generation = new ModelGeneration(this.generations.length + 1, wanted, {
+  #become(wanted: number, threads: boolean): void {
+    const generation = new ModelGeneration(this.generations.length + 1, wanted, threads, {
       freed: (freed) => {
         if (freed === this.current) this.dispatcher.fill();
       },
@@ -283,8 +290,8 @@ export class ModelPool {
 
   #begun({ slots, ended }: ModelGeneration, slot: number): void {
     const running = slots.at(slot);
-    // One that outlives its host does what it likes.
-    if (ended) return;
+    // One that outlives its host does what it likes, and so does a thread that was given up.
+    if (ended || slots.abandoned.has(slot)) return;
     must(running !== undefined, "a worker runs what was given to it");
     const job = running.job as JobDouble;
     must(++job.runs <= MOST_RUNS, "no request runs more often than it may");

@@ -9,15 +9,19 @@ const seed = process.env["PHPRUN_MODEL_SEED"];
 
 test("whatever comes, no request is lost or answered twice, no worker counted twice, and the limits are kept", () => {
   const result = fc.check(
-    fc.property(fc.commands(anything, { maxCommands: 80, size: "max" }), (commands) => {
-      const pool = new ModelPool();
-      try {
-        fc.modelRun(() => ({ model: {}, real: pool }), commands);
-        pool.finish();
-      } finally {
-        pool.dispose();
-      }
-    }),
+    fc.property(
+      fc.boolean(),
+      fc.commands(anything, { maxCommands: 80, size: "max" }),
+      (threads, commands) => {
+        const pool = new ModelPool(threads);
+        try {
+          fc.modelRun(() => ({ model: {}, real: pool }), commands);
+          pool.finish();
+        } finally {
+          pool.dispose();
+        }
+      },
+    ),
     { numRuns: runs, ...(seed === undefined ? {} : { seed: Number(seed) }) },
   );
   // The rule that was broken goes first: a report has it last, behind a stack.

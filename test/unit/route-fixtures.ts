@@ -24,6 +24,7 @@ export function phpConfig(docroot: string, overrides: Partial<PhpConfig> = {}): 
     docroot,
     libphp: "auto",
     isolation: "auto",
+    threadStackBytes: 16 * 1024 ** 2,
     frontController: "index.php",
     scriptExtensions: [".php"],
     indexFiles: ["index.php", "index.html"],

@@ -17,6 +17,8 @@ class Rig {
   readonly host = new ModelHost(this.memory.fd);
   readonly served: Running[] = [];
   readonly lost: Running[] = [];
+  /** Jobs that were lost to a stuck thread, and that it is done with. */
+  readonly over: number[] = [];
   readonly slots: Slots;
   freed = (): void => undefined;
 
@@ -39,6 +41,7 @@ class Rig {
       starting: () => undefined,
       returned: () => undefined,
     });
+    Object.assign(job, { over: () => this.over.push(number) });
     this.slots.submit({ job, queuedAtMs: number });
     return job;
   }
@@ -136,6 +139,76 @@ test("a slot that was lost and given to another is not touched by what its first
   rig.work();
   rig.slots.drain();
   expect(second.how).toBe("answered");
+});
+
+test("an abandoned slot is nobody's until its thread has ended it", async () => {
+  const rig = new Rig(4);
+  const [stuck, other] = [rig.submit(1), rig.submit(2)];
+  rig.stepUntil(stuck, Phase.running);
+  rig.slots.abandon(0, { kind: "killed-by-deadline" });
+  expect([stuck.how, stuck.place, rig.lost.length]).toEqual(["timed-out", undefined, 1]);
+  expect([...rig.slots.running()].map(([, { job }]) => job.facts.id)).toEqual([2]);
+  expect([...rig.slots.abandoned.keys()]).toEqual([0]);
+  // What is left can be given out, and the generation does not wait for the stuck one.
+  expect(rig.submit(3).place?.slot).toBe(2);
+  expect([rig.slots.hasRoom, rig.slots.inFlight]).toEqual([false, 2]);
+  expect(rig.slots.withdrawAll().map(({ job }) => job.facts.id)).toEqual([2, 3]);
+  await rig.slots.empty();
+  expect(rig.memory.phase(0)).toBe(Phase.running);
+  rig.slots.drain();
+  expect([rig.slots.abandoned.size, rig.over]).toEqual([1, []]);
+  expect(other.how).toBeUndefined();
+
+  // The thread comes back: only now may another have the slot.
+  let freed = 0;
+  rig.freed = () => freed++;
+  rig.work();
+  rig.slots.drain();
+  rig.slots.drain();
+  expect([freed, rig.slots.abandoned.size, rig.memory.phase(0)]).toEqual([1, 0, Phase.free]);
+  expect(rig.over).toEqual([1]);
+  expect([rig.submit(4), rig.submit(5), rig.submit(6)].map(({ place }) => place?.slot)).toEqual([0, 2, 1]);
+  rig.memory.wakeWorker();
+  rig.work();
+  rig.slots.drain();
+  expect(rig.served.map(({ job }) => job.facts.id).toSorted()).toEqual([4, 5, 6]);
+});
+
+test("what a stuck thread still says goes nowhere, and does not hold it up", () => {
+  const rig = new Rig();
+  const stuck = rig.submit(1, "s", false);
+  rig.stepUntil(stuck, Phase.running);
+  rig.work(4);
+  rig.slots.drain();
+  rig.slots.abandon(0, { kind: "killed-by-deadline" });
+  rig.work();
+  rig.slots.drain();
+  expect([rig.slots.abandoned.size, rig.slots.inFlight, rig.served.length]).toEqual([0, 0, 0]);
+  const next = rig.submit(2);
+  rig.memory.wakeWorker();
+  rig.work();
+  rig.slots.drain();
+  expect(next.how).toBe("answered");
+});
+
+test("an abandoned slot comes back when its thread has gone without a word, or its host has", () => {
+  const rig = new Rig();
+  for (const end of [() => rig.slots.lose(0, { kind: "stopped" }), () => rig.slots.takeBackAbandoned()]) {
+    const stuck = rig.submit(1);
+    rig.stepUntil(stuck, Phase.running);
+    rig.slots.abandon(0, { kind: "killed-by-deadline" });
+    rig.host.reap(0);
+    expect(rig.memory.bury(0)).toBe(0);
+    end();
+    expect([rig.slots.abandoned.size, rig.memory.phase(0), rig.submit(2).place?.slot]).toEqual([
+      0,
+      Phase.free,
+      0,
+    ]);
+    rig.slots.withdraw(0);
+    rig.host.spawn(0);
+  }
+  expect(rig.lost).toBeArrayOfSize(2);
 });
 
 test("with no room in the ring a job is handed back, and its slot stays free", () => {

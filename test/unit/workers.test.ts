@@ -78,6 +78,50 @@ test("a worker that is asked to end counts until it has, and is asked once", () 
   expect(workers.retire(7, "idle")).toBeFalse();
 });
 
+test("a lost worker takes no requests and keeps its place, until it comes back and ends", () => {
+  const workers = new Workers(3, 2);
+  const start = (nowMs: number) => {
+    const due = workers.takeDue(nowMs);
+    for (const { number } of due)
+      workers.apply({ kind: "spawned", worker: number, pid: 100 + number, generation: 1 }, nowMs);
+    return due.map(({ number }) => number);
+  };
+  expect(start(0)).toEqual([0, 1]);
+  expect([workers.lose(0), workers.lose(0), workers.lose(2)]).toEqual([true, false, false]);
+  expect([workers.running, workers.alive, workers.lost]).toEqual([1, 1, 1]);
+  expect(workers.retire(0, "memory")).toBeFalse();
+  // A pool that may have more than it has starts another in a place that is free.
+  expect(start(5000)).toEqual([2]);
+  expect(workers.retire(1, "max_requests")).toBeTrue();
+  expect(workers.lose(1)).toBeTrue();
+  expect([start(5000), workers.nextDueMs()]).toEqual([[], Number.POSITIVE_INFINITY]);
+
+  workers.apply({ kind: "exited", worker: 0, pid: 100, exit: { code: 0 } }, 9000, 1);
+  expect([workers.lost, workers.all[0]?.retiredFor, start(9000)]).toEqual([1, null, [0]]);
+  workers.allGone();
+  expect(workers.lost).toBe(0);
+});
+
+test("too few are left when they are less than a quarter of what is wanted, with those on their way", () => {
+  const workers = new Workers(8);
+  expect(workers.tooFew).toBeFalse();
+  for (const { number } of workers.takeDue(0))
+    workers.apply({ kind: "spawned", worker: number, pid: 100 + number, generation: 1 }, 0);
+  for (let number = 0; number < 6; number++) workers.lose(number);
+  expect(workers.tooFew).toBeFalse();
+  workers.retire(6, "max_requests");
+  expect(workers.tooFew).toBeTrue();
+  workers.apply({ kind: "exited", worker: 6, pid: 106, exit: { code: 0 } }, 5000, 9);
+  workers.takeDue(5000);
+  expect(workers.tooFew).toBeFalse();
+  workers.lose(7);
+  expect(workers.tooFew).toBeTrue();
+  workers.wanted = 0;
+  expect(workers.tooFew).toBeFalse();
+  // None is left because they come and go: no cause for alarm.
+  expect(new Workers(4).tooFew).toBeFalse();
+});
+
 test("as many are wanted as there may be, and not fewer than none", () => {
   const workers = new Workers(3, 1);
   expect(workers.takeDue(0)).toBeArrayOfSize(1);

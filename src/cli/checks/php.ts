@@ -1,10 +1,12 @@
 import { PhprunError } from "../../errors.ts";
 import { describeIni } from "../../php/describe-ini.ts";
 import type { PhpReport } from "../../php/report.ts";
+import { threadIniWarnings } from "../../php/thread-ini.ts";
+import { type UnsafeExtension, unsafeInThreads } from "../../php/thread-safety.ts";
 import { fail, type Finding, note, ok, warn } from "./finding.ts";
 
 /** Start PHP once and judge what it says of itself. */
-export async function checkPhp(inspect: () => Promise<PhpReport>): Promise<Finding[]> {
+export async function checkPhp(inspect: () => Promise<PhpReport>, threads = false): Promise<Finding[]> {
   let report: PhpReport;
   try {
     report = await inspect();
@@ -16,10 +18,11 @@ export async function checkPhp(inspect: () => Promise<PhpReport>): Promise<Findi
         : "PHPRUN_DEBUG=1 shows more";
     return [fail(`PHP does not start: ${reason}`, remedy)];
   }
-  return judge(report);
+  return judge(report, threads);
 }
 
-export function judge(report: PhpReport): Finding[] {
+/** `threads`: there are workers that are threads. */
+export function judge(report: PhpReport, threads = false): Finding[] {
   const findings = [ok(`PHP ${report.version} starts, as "${report.sapi}"`)];
   const files = describeIni(report);
   findings.push(
@@ -28,6 +31,7 @@ export function judge(report: PhpReport): Finding[] {
       : ok(`Ini files: ${files}`),
   );
   findings.push(ok(`${report.extensions.length} extensions: ${report.extensions.join(", ")}`));
+  if (threads) findings.push(...unsafeInThreads(report.extensions).map(unsafe));
   for (const message of report.startupErrors) {
     findings.push(
       fail(
@@ -49,4 +53,14 @@ export function judge(report: PhpReport): Finding[] {
       warn("This is a debug build of PHP", "Use a release build in production: it is several times faster"),
     );
   return findings;
+}
+
+export function checkThreadIni(given: Readonly<Record<string, string>>, version: string): Finding[] {
+  return threadIniWarnings(given, version).map(({ text, remedy }) => warn(text, remedy));
+}
+
+function unsafe({ name, reason, crashes }: UnsafeExtension): Finding {
+  const text = `The extension ${name} is not for workers in threads: ${reason}`;
+  const remedy = "Leave it out, or set isolation: process for the pools whose scripts use it";
+  return crashes ? warn(text, remedy) : note(text);
 }
