@@ -114,6 +114,7 @@ static void thread_startup(struct thread *thread)
     ts_resource(0);
     ZEND_TSRMLS_CACHE_UPDATE();
     replace_in_thread();
+    isolate_worker_startup();
 #ifdef ZEND_SIGNALS
     SIGG(reset) = 0;
 #endif
@@ -136,6 +137,7 @@ static void thread_shutdown(struct thread *thread)
     look_worker_shutdown(worker);
     crash_worker_shutdown(worker);
     ts_free_thread();
+    isolate_worker_shutdown();
     TSRMLS_CACHE = NULL;
     free(worker->folder);
     worker->folder = NULL;
@@ -179,6 +181,7 @@ int32_t phprun_threads_open(int32_t pool_fd, int32_t wake_fd, int32_t spool_fd, 
     fork_startup();
     opcache_thread_startup();
     refused_thread_startup();
+    isolate_thread_startup();
     return 0;
 }
 

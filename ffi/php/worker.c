@@ -149,6 +149,9 @@ static void serve(struct worker *worker, uint32_t number)
     zend_try {
         php_request_shutdown(NULL);
     } zend_end_try();
+    if (phprun_threads) {
+        isolate_request_shutdown();
+    }
 
     /* Only when shutdown itself bailed out before it came to our deactivate callback. */
     if (SG(server_context) != NULL) {

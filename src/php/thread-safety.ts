@@ -41,10 +41,11 @@ const KNOWN: readonly UnsafeExtension[] = [
     reason: "crashes with corrupt memory have been reported from thread-safe PHP",
     crashes: true,
   },
-  // https://www.php.net/manual/en/function.textdomain.php
+  // https://www.php.net/manual/en/function.bindtextdomain.php; textdomain() is kept apart, see ffi/php/gettext.c
   {
     name: "gettext",
-    reason: "text domain and language belong to the whole process, so requests see those of others",
+    reason:
+      "bindtextdomain() acts on the whole process, so sites that share a pool need domains of different names",
     crashes: false,
   },
 ];
