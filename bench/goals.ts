@@ -47,11 +47,11 @@ function judgeWorkload(result: WorkloadResult): Goal[] {
   return goals;
 }
 
-function atLeast(what: string, found: number, aim: number): Goal {
+export function atLeast(what: string, found: number, aim: number): Goal {
   return { what, aim: `≥ ${aim}×`, found: `${found.toFixed(2)}×`, met: found >= aim };
 }
 
-function atMost(what: string, found: number, aim: number, unit: string): Goal {
+export function atMost(what: string, found: number, aim: number, unit: string): Goal {
   return { what, aim: `≤ ${brief(aim)} ${unit}`, found: `${brief(found)} ${unit}`, met: found <= aim };
 }
 

@@ -12,11 +12,15 @@ export interface Options {
   /** A fixed number of phprun workers, in place of the best of 2, 4 and 8. */
   readonly workers: number | undefined;
   readonly json: string;
+  /** Compare threads with processes, on this thread-safe libphp, in place of phprun with php-fpm. */
+  readonly isolation: boolean;
+  readonly libphp: string | undefined;
 }
 
 export const usage = `Usage: npm run bench -- [options]
 
 Runs phprun and nginx + php-fpm side by side and compares them. A full run takes about 7 minutes.
+With --isolation it compares threads with processes instead, which takes about 5 minutes.
 
 Options:
   --quick          2 rounds of 2 s, and smaller transfers: for trying things out, not for publishing
@@ -26,12 +30,15 @@ Options:
   --duration S     seconds per round (default 3)
   --workers N      use N phprun workers instead of finding the best number
   --phprun FILE    the executable to measure (default ./phprun)
-  --json FILE      where the results go (default bench/results/latest.json)
+  --json FILE      where the results go (default bench/results/latest.json, or isolation.json beside it)
+  --isolation      threads and processes side by side, on the same thread-safe PHP; also for --only: respawn, crash
+  --libphp FILE    that PHP (default: the one that ./setup.sh --zts provides)
   -h, --help       show this text
 `;
 
 const root = resolve(import.meta.dirname, "..");
 export const defaultJson = join(root, "bench/results/latest.json");
+const isolationJson = join(root, "bench/results/isolation.json");
 
 /** Undefined when only the help is wanted. */
 export function readOptions(args: string[]): Options | undefined {
@@ -44,7 +51,9 @@ export function readOptions(args: string[]): Options | undefined {
       duration: { type: "string" },
       workers: { type: "string" },
       phprun: { type: "string", default: join(root, "phprun") },
-      json: { type: "string", default: defaultJson },
+      json: { type: "string" },
+      isolation: { type: "boolean", default: false },
+      libphp: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -57,7 +66,9 @@ export function readOptions(args: string[]): Options | undefined {
     only: values.only,
     quick: values.quick,
     workers: whole("--workers", values.workers),
-    json: resolve(values.json),
+    json: resolve(values.json ?? (values.isolation ? isolationJson : defaultJson)),
+    isolation: values.isolation,
+    libphp: values.libphp,
   };
 }
 

@@ -24,6 +24,10 @@ export function processTree(roots: readonly number[]): number[] {
   return found;
 }
 
+export function childrenOf(parent: number): number[] {
+  return processTree([parent]).filter((pid) => Number(stat(pid)?.[1]) === parent);
+}
+
 /** CPU time, user and system, of whole trees: also of children that have ended and been waited for. */
 export function cpuSeconds(roots: readonly number[]): number {
   let ticks = 0;

@@ -3,6 +3,7 @@
  * Where does phprun's time go? Counts system calls per request of the front and of a worker, and samples both.
  *
  *   bun bench/profile.ts [--workload hello] [--seconds 3] [--workers 2] [--phprun FILE] [--no-perf] [--against-fpm]
+ *   bun bench/profile.ts --isolation [--libphp FILE] …     threads, then processes, on the same thread-safe PHP
  *
  * Needs strace, and for the samples perf (Debian: strace, linux-perf). Both slow down what they watch, so look at the
  * shares and the counts, not at the rate; and wake-ups (futex, a worker's sendto) are counted higher than they are,
@@ -19,11 +20,12 @@ import { runLoad } from "./load.ts";
 import { agreedAnswer } from "./answers.ts";
 import { cpuSeconds, processTree } from "./processes.ts";
 import { Scratch } from "./scratch.ts";
-import { iniSources, settingsOf } from "./settings.ts";
+import { iniSources, type Settings, settingsOf } from "./settings.ts";
 import { startNginxFpm } from "./stacks/nginx-fpm.ts";
-import { startPhprun } from "./stacks/phprun.ts";
+import { type PhprunOptions, startPhprun } from "./stacks/phprun.ts";
 import type { Stack } from "./stacks/stack.ts";
 import { type Workload, workloads } from "./workloads.ts";
+import { ztsLibphp } from "../test/zts.ts";
 
 const { values } = parseArgs({
   options: {
@@ -33,6 +35,8 @@ const { values } = parseArgs({
     phprun: { type: "string", default: join(resolve(import.meta.dirname, ".."), "phprun") },
     "no-perf": { type: "boolean", default: false },
     "against-fpm": { type: "boolean", default: false },
+    isolation: { type: "boolean", default: false },
+    libphp: { type: "string", default: ztsLibphp ?? "" },
   },
 });
 const seconds = Number(values.seconds);
@@ -45,25 +49,38 @@ mkdirSync(scratch.path("docroot"));
 writeDocroot(scratch.path("docroot"));
 copyFileSync(values.phprun, scratch.path("phprun"));
 
-// Workers that are never replaced: their process ids must hold.
-const ours = await startPhprun(scratch, {
-  executable: scratch.path("phprun"),
-  workers: Number(values.workers),
-  maxRequests: 0,
-});
-await profile(ours, workload, [
-  { role: "front", pids: [ours.roots[0]!] },
-  { role: "workers", pids: ours.workers() },
-]);
-const settings = await settingsOf(ours);
-await ours.stop();
+if (values.isolation) {
+  for (const isolation of ["thread", "process"] as const) {
+    await profilePhprun(workload, { isolation, libphp: values.libphp });
+  }
+} else {
+  const settings = await profilePhprun(workload);
+  if (values["against-fpm"]) await profileFpm(workload, settings);
+}
 
-if (values["against-fpm"]) {
+async function profilePhprun(load: Workload, on?: PhprunOptions["on"]): Promise<Settings> {
+  // Workers that are never replaced: their process ids must hold.
+  const ours = await startPhprun(scratch, {
+    executable: scratch.path("phprun"),
+    workers: Number(values.workers),
+    maxRequests: 0,
+    ...(on === undefined ? {} : { on }),
+  });
+  await profile(ours, load, [
+    { role: "front", pids: [ours.roots[0]!] },
+    { role: on?.isolation === "thread" ? "host" : "workers", pids: ours.workers() },
+  ]);
+  const settings = await settingsOf(ours);
+  await ours.stop();
+  return settings;
+}
+
+async function profileFpm(load: Workload, settings: Settings): Promise<void> {
   const version = settings.version.split(".").slice(0, 2).join(".");
   // Plain FastCGI: a few children do all the work, which tools can watch.
   const php = { program: `php-fpm${version}`, ...iniSources(settings) };
   const theirs = await startNginxFpm(scratch, { key: "fpm-deployed", children: 4, kept: 0, php });
-  await profile(theirs, workload, [
+  await profile(theirs, load, [
     { role: "nginx", pids: processTree([theirs.roots[0]!]) },
     { role: "php-fpm", pids: theirs.workers() },
   ]);

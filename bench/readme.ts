@@ -1,13 +1,16 @@
 #!/usr/bin/env bun
 /**
- * Writes the measured figures into README.md, between its markers, and docs/bench.svg beside them:
+ * Writes the measured figures into README.md, between its markers, and docs/bench.svg beside them; those of threads
+ * and processes too when bench/results/isolation.json is there:
  *
  *   bun bench/readme.ts [bench/results/latest.json]
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { rows } from "./goals.ts";
+import type { IsolationResults } from "./isolation.ts";
 import { chart } from "./report/chart.ts";
+import { isolationLines } from "./report/isolation.ts";
 import { measuredOf, ratio, type Results } from "./results.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -35,7 +38,7 @@ function insert(text: string, body: string): string {
 }
 
 function section(found: Results): string {
-  const tables = [throughput(found), sizes(found)].filter((part) => part !== "");
+  const tables = [throughput(found), sizes(found), isolations()].filter((part) => part !== "");
   return [
     "![Requests per second](docs/bench.svg)",
     "<!-- prettier-ignore-start -->",
@@ -90,6 +93,16 @@ function sizes({ memory, start, transfers }: Results): string {
     lines.push([what, `front grows ${mib(frontGrewBytes)}, ${seconds.toFixed(1)} s`]);
   }
   return lines.length === 0 ? "" : table(["memory and start", ""], lines);
+}
+
+function isolations(): string {
+  const measured = join(root, "bench/results/isolation.json");
+  if (!existsSync(measured)) return "";
+  const found = JSON.parse(readFileSync(measured, "utf8")) as IsolationResults;
+  return table(
+    [`the same thread-safe PHP ${found.conditions.versions["PHP"] ?? ""}`, "threads", "processes"],
+    isolationLines(found),
+  );
 }
 
 function conditions({ conditions: on, setUp, rounds, roundSeconds }: Results): string {

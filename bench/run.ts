@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { describeConditions } from "./conditions.ts";
 import { writeDocroot } from "./docroot.ts";
 import { installMissing } from "./install.ts";
+import { compareIsolations } from "./isolation.ts";
 import { type Candidate, findBest } from "./measure/calibrate.ts";
 import { measureMemory } from "./measure/memory.ts";
 import { measureStart } from "./measure/start-time.ts";
@@ -21,6 +22,7 @@ import { nginxWorkers, startNginxFpm } from "./stacks/nginx-fpm.ts";
 import { startPhprun } from "./stacks/phprun.ts";
 import type { Stack } from "./stacks/stack.ts";
 import { mostConnections, workloads } from "./workloads.ts";
+import { ztsLibphp } from "../test/zts.ts";
 
 const chartFile = join(import.meta.dirname, "../docs/bench.svg");
 const hello = workloads[0]!;
@@ -42,6 +44,12 @@ async function main(options: Options): Promise<boolean> {
   // A copy, so that a build in the meantime does not change what is measured.
   const executable = scratch.path("phprun");
   copyFileSync(options.phprun, executable);
+
+  if (options.isolation) {
+    const libphp = options.libphp ?? ztsLibphp;
+    if (libphp === null) throw new Error("Cannot compare: there is no thread-safe libphp; ./setup.sh --zts");
+    return await compareIsolations(scratch, executable, libphp, options);
+  }
 
   const phprun = (workers: number, more: { ini?: Record<string, string>; largestBody?: string } = {}) =>
     startPhprun(scratch, { executable, workers, ...more });

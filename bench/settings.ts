@@ -27,13 +27,13 @@ export function iniSources(settings: Settings): { ini: string; scanned: string }
 }
 
 /** Settings that only one of the two SAPIs has, and that say nothing about speed. */
-const ofOneSapi = /^(?:fastcgi|cgi|fpm|phprun)\./;
+export const ofOneSapi = /^(?:fastcgi|cgi|fpm|phprun)\./;
 
 /** Extensions that Debian builds into one of the two and not into the other. */
 const builtIn = /^(?:cgi-fcgi|phprun|pcntl)$/;
 
-/** Throws unless both run the same PHP in the same way. */
-export function compareSettings(ours: Settings, theirs: Settings): void {
+/** Throws unless both run the same PHP in the same way; `aside` are settings that may differ. */
+export function compareSettings(ours: Settings, theirs: Settings, aside = ofOneSapi): void {
   const differences: string[] = [];
   for (const key of ["version", "opcache", "jit"] as const) {
     if (ours[key] !== theirs[key]) differences.push(`${key}: ${ours[key]} and ${theirs[key]}`);
@@ -41,11 +41,11 @@ export function compareSettings(ours: Settings, theirs: Settings): void {
   const extensions = difference(ours.extensions, theirs.extensions).filter((name) => !builtIn.test(name));
   if (extensions.length > 0) differences.push(`extensions: ${extensions.join(", ")}`);
   for (const name of new Set([...Object.keys(ours.ini), ...Object.keys(theirs.ini)])) {
-    if (ofOneSapi.test(name) || ours.ini[name] === theirs.ini[name]) continue;
+    if (aside.test(name) || ours.ini[name] === theirs.ini[name]) continue;
     differences.push(`${name}: ${ours.ini[name]} and ${theirs.ini[name]}`);
   }
   if (differences.length > 0)
-    throw new Error(`Cannot compare: phprun and php-fpm differ in ${differences.join("; ")}`);
+    throw new Error(`Cannot compare: ${ours.sapi} and ${theirs.sapi} differ in ${differences.join("; ")}`);
 }
 
 function difference(a: readonly string[], b: readonly string[]): string[] {

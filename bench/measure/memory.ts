@@ -43,3 +43,26 @@ export async function measureMemory(
   }
   return found;
 }
+
+/** All of a server: its front, and everything else. */
+export interface ServerMemory {
+  readonly frontBytes: number;
+  readonly totalBytes: number;
+}
+
+const SETTLED_SHARE = 0.01;
+const SETTLE_MS = 250;
+const MOST_SETTLES = 40;
+
+/** The proportional memory of all processes of a server, once it has stopped changing. */
+export async function settledMemory({ roots }: Stack): Promise<ServerMemory> {
+  let last = Number.POSITIVE_INFINITY;
+  for (let i = 0; ; i++) {
+    const sizes = processTree(roots).map((pid) => memoryOf(pid).pssBytes);
+    const totalBytes = sizes.reduce((sum, bytes) => sum + bytes, 0);
+    const still = Math.abs(totalBytes - last) < SETTLED_SHARE * totalBytes;
+    if (still || i === MOST_SETTLES) return { frontBytes: sizes[0]!, totalBytes };
+    last = totalBytes;
+    await Bun.sleep(SETTLE_MS);
+  }
+}

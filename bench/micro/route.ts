@@ -13,6 +13,7 @@ const router = new Router({
   docroot,
   libphp: "auto",
   isolation: "auto",
+  threadStackBytes: 16 * 1024 ** 2,
   frontController: "index.php",
   scriptExtensions: [".php"],
   indexFiles: ["index.php", "index.html"],

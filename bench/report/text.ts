@@ -130,14 +130,14 @@ function ratios({ workloads }: Results): string {
   return `${table(head, lines)}\n(static files: against nginx alone; all ratios above 1 are in phprun's favour)`;
 }
 
-function goals(found: readonly Goal[]): string {
+export function goals(found: readonly Goal[]): string {
   return table(
     ["goal", "aim", "found", ""],
     found.map(({ what, aim, found: value, met }) => [what, aim, value, met ? "✓" : "✗"]),
   );
 }
 
-function table(head: string[], lines: string[][]): string {
+export function table(head: string[], lines: string[][]): string {
   const complete = lines.filter((line) => line.length === head.length);
   const widths = head.map((cell, i) => Math.max(cell.length, ...complete.map((line) => line[i]!.length)));
   widths[0] = Math.max(widths[0]!, ...lines.map((line) => line[0]!.length));

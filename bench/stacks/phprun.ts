@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { processTree } from "../processes.ts";
+import { childrenOf, processTree } from "../processes.ts";
 import { freePort, type Scratch } from "../scratch.ts";
 import { type Stack, untilAnswer } from "./stack.ts";
 
@@ -9,10 +9,15 @@ export interface PhprunOptions {
   readonly ini?: Readonly<Record<string, string>>;
   readonly largestBody?: string;
   readonly maxRequests?: number;
+  /** For comparing the two on one PHP: which it is, and which PHP. Otherwise phprun chooses. */
+  readonly on?: { readonly isolation: Isolation; readonly libphp: string };
 }
+
+export type Isolation = "thread" | "process";
 
 /** phprun with its defaults; only the access log is off, as it is for nginx. */
 export async function startPhprun(scratch: Scratch, options: PhprunOptions): Promise<Stack> {
+  const { on, workers, maxRequests } = options;
   const name = scratch.fresh("phprun");
   const port = freePort();
   const file = scratch.path(`${name}.yaml`);
@@ -21,8 +26,8 @@ export async function startPhprun(scratch: Scratch, options: PhprunOptions): Pro
     file,
     JSON.stringify({
       server: { host: "127.0.0.1", port, client_max_body_size: options.largestBody ?? "32MiB" },
-      php: { docroot: scratch.path("docroot"), ini: options.ini ?? {} },
-      pools: [{ name: "default", worker_count: options.workers, max_requests: options.maxRequests }],
+      php: { docroot: scratch.path("docroot"), ini: options.ini ?? {}, ...on },
+      pools: [{ name: "default", worker_count: workers, max_requests: maxRequests }],
       logging: { access: false },
     }),
   );
@@ -33,11 +38,12 @@ export async function startPhprun(scratch: Scratch, options: PhprunOptions): Pro
     throw new Error(`Cannot start phprun. Its log:\n${scratch.log(name)}`, { cause });
   }
   return {
-    key: "phprun",
-    title: `phprun (${options.workers} workers)`,
+    key: on?.isolation ?? "phprun",
+    title: on === undefined ? `phprun (${workers} workers)` : `${on.isolation} (${workers} workers)`,
     port,
     roots: [child.pid],
-    workers: () => processTree([child.pid]).filter(isWorker),
+    workers: () =>
+      on?.isolation === "thread" ? childrenOf(child.pid) : processTree([child.pid]).filter(isWorker),
     stop: () => scratch.end(child),
   };
 }

@@ -6,12 +6,12 @@ export interface Stack {
   readonly port: number;
   /** The processes at the top; all others descend from them. */
   readonly roots: readonly number[];
-  /** The processes that run PHP. */
+  /** The processes that run PHP: workers, or the host whose threads they are. */
   workers(): number[];
   stop(): Promise<void>;
 }
 
-export type StackKey = "phprun" | "fpm-best" | "fpm-deployed";
+export type StackKey = "phprun" | "fpm-best" | "fpm-deployed" | "thread" | "process";
 
 const START_MS = 15_000;
 

@@ -6,7 +6,7 @@ import { type ProcessMemory, readMemory, readProportional } from "./process-memo
 import { Processors, readProcessors } from "./processors.ts";
 import type { WatchedHost, WatchedPool, WatchedWorker } from "./watched.ts";
 
-/** Busy workers are looked at so often: a script can take a gigabyte in less than a second. */
+/** Busy workers, and hosts of busy threads, are looked at so often: a script can take a gigabyte in less than a second. */
 const SAMPLE_MS = 250;
 /** The others, hosts and the front, only at every so many-th look. */
 const SLOW_EVERY = 4;
@@ -96,7 +96,8 @@ export class Monitor<W extends WatchedWorker = WatchedWorker, H extends WatchedH
     if (slow) this.#forgetOthers(pools);
     for (const pool of pools) {
       for (const worker of pool.workers) if (slow || worker.busy) this.#lookAtWorker(pool, worker, nowMs);
-      if (slow) for (const host of pool.hosts) this.#lookAtHost(host, nowMs);
+      const busy = pool.workers.some((worker) => worker.busy);
+      for (const host of pool.hosts) if (slow || (busy && runsThreads(host))) this.#lookAtHost(host, nowMs);
     }
     const times = readProcessors();
     if (times !== undefined) this.#processors.note(times);
@@ -177,3 +178,6 @@ export class Monitor<W extends WatchedWorker = WatchedWorker, H extends WatchedH
     for (const pid of this.#latest.keys()) if (!pids.has(pid)) this.#latest.delete(pid);
   }
 }
+
+/** It grows as quickly as the scripts that run in it. */
+const runsThreads = (host: WatchedHost): boolean => host.threadsBytes !== null;

@@ -1,17 +1,31 @@
 #!/usr/bin/env bun
 /**
- * Runs PHP's own tests through ./phprun and compares with what passes on nginx + php-fpm:
+ * Runs PHP's own tests through ./phprun and compares with what passes on nginx + php-fpm; with workers in threads, on
+ * another PHP, with what passes there with workers in processes:
  *
  *   npm run conformance -- [--isolation=I] [--workers=N] [--no-restarts] [--executable=FILE] [options of phpt-http.mjs]
  *
  * Fetches PHP's source once, into ~/.cache/phprun. Tests that need a php.ini of their own restart the server, unless
  * --no-restarts is given. Everything else goes to phpt-http.mjs: `--tests tests/basic`, `--retry 1`, `--keepalive`…
  */
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 
+import { ztsLibphp } from "../zts.ts";
+import { readBuild } from "../../src/php/read-build.ts";
+
 const here = import.meta.dirname;
+const cache = join(homedir(), ".cache/phprun");
 const root = dirname(dirname(here));
 const logFile = join(root, "build/conformance/server.log");
 const startTimeoutMs = 30_000;
@@ -40,19 +54,12 @@ function freePort(): number {
   return port;
 }
 
-/** Brings the source tree of this machine's PHP; its tests come with it. */
-async function fetchSource(): Promise<string> {
-  const version = Bun.spawnSync(["php-config", "--version"])
-    .stdout.toString()
-    .split(".")
-    .slice(0, 2)
-    .join(".");
-  const release =
-    /^VERSION_CODENAME=(.*)$/m.exec(await Bun.file("/etc/os-release").text())?.[1] ?? "bookworm";
-  const fetch = Bun.spawn(
-    ["bash", join(here, "fetch-php-source.sh"), join(homedir(), ".cache/phprun"), `php${version}`, release],
-    { stdio: ["ignore", "pipe", "inherit"] },
-  );
+/** Brings the source tree of a PHP; its tests come with it. */
+async function fetchSource(version: string, release: string): Promise<string> {
+  const name = `php${version.split(".").slice(0, 2).join(".")}`;
+  const fetch = Bun.spawn(["bash", join(here, "fetch-php-source.sh"), cache, name, release], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const folder = (await fetch.stdout.text()).trim();
   if ((await fetch.exited) !== 0 || !existsSync(join(folder, "run-tests.php")))
     fail("Cannot fetch PHP's source.");
@@ -90,7 +97,7 @@ class Server {
     this.#process = Bun.spawn([...this.#command], {
       // Away from any phprun.yaml.
       cwd: dirname(this.#docroot),
-      env: { ...environment, PHPRC: phprc },
+      env: { ...environment, PHPRC: phprc, PHPRUN_PHP__LIBPHP: libphp },
       stdio: ["ignore", log, log],
     });
     closeSync(log);
@@ -133,7 +140,28 @@ const restarts = !takeFlag(args, "no-restarts");
 if (!existsSync(executable)) fail(`Cannot find ${executable}: run ./setup.sh first.`);
 if (Bun.which("node") === null) fail("Cannot run phpt-http.mjs: Node.js was not found.");
 
-const source = await fetchSource();
+/** What is tested, and against what. */
+interface Subject {
+  readonly source: string;
+  readonly libphp: string;
+  /** null: it is made from runs with workers in processes. */
+  readonly baseline: string | null;
+}
+
+async function subject(): Promise<Subject> {
+  if (isolation === "thread") {
+    if (ztsLibphp === null) fail("Cannot test threads: there is no ZTS libphp (run ./setup.sh --zts).");
+    // The release that setup.sh --zts takes its source from.
+    const version = readBuild(ztsLibphp)?.version ?? "";
+    return { source: await fetchSource(version, "trixie"), libphp: ztsLibphp, baseline: null };
+  }
+  const version = Bun.spawnSync(["php-config", "--version"]).stdout.toString();
+  const release = /^VERSION_CODENAME=(.*)$/m.exec(await Bun.file("/etc/os-release").text())?.[1];
+  const source = await fetchSource(version, release ?? "bookworm");
+  return { source, libphp: "auto", baseline: join(here, "phpt-baseline.json.gz") };
+}
+
+const { source, libphp, baseline } = await subject();
 const folder = mkdtempSync(join(tmpdir(), "phprun-conformance-"));
 const docroot = join(folder, "docroot");
 mkdirSync(docroot);
@@ -143,8 +171,7 @@ mkdirSync("/tmp/phpt-tmp", { recursive: true });
 mkdirSync(dirname(logFile), { recursive: true });
 writeFileSync(logFile, "");
 
-const flags = [`--workers=${workers}`, ...(isolation === undefined ? [] : [`--isolation=${isolation}`])];
-const server = new Server(executable, docroot, flags);
+let server: Server;
 
 // The tool restarts the server through a command; the command comes back here, where the process is.
 const control = Bun.serve({
@@ -165,20 +192,63 @@ const control = Bun.serve({
 });
 const restartCommand = `curl -sS --fail-with-body --get --data-urlencode "phprc=$PHPT_PHPRC" ${control.url}restart >&2`;
 
-let exitCode = 1;
 let tool: Bun.Subprocess | undefined;
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => tool?.kill(signal));
+
+/** Runs the tests with workers of one kind. Returns the tool's exit code. */
+async function test(kind: string | undefined, options: readonly string[]): Promise<number> {
+  const flags = [`--workers=${workers}`, ...(kind === undefined ? [] : [`--isolation=${kind}`])];
+  server = new Server(executable, docroot, flags);
+  try {
+    await server.start(join(here, "phpt-ini"));
+    const command = ["node", join(here, "phpt-http.mjs"), "--src", source, "--base", server.url];
+    command.push("--docroot", docroot);
+    if (restarts) command.push("--restart-cmd", restartCommand);
+    tool = Bun.spawn([...command, ...options, ...args], {
+      cwd: root,
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+    return await tool.exited;
+  } finally {
+    await server.stop();
+  }
+}
+
+/**
+ * What passes with workers in processes, twice: a test that does so by chance alone is none. Kept beside PHP's source
+ * for as long as libphp is the same; runs of some tests alone make one of their own.
+ */
+async function makeBaseline(): Promise<string> {
+  const { size, mtimeMs } = statSync(libphp);
+  const kept = join(cache, `phpt-${readBuild(libphp)?.version}-${size}-${Math.round(mtimeMs)}.json.gz`);
+  const whole = !args.includes("--tests");
+  if (whole && existsSync(kept)) return kept;
+  const set = join(folder, "set.txt");
+  const listed = Bun.spawnSync(["node", join(here, "phpt-http.mjs"), "--set", "--src", source]);
+  writeFileSync(set, listed.stdout);
+  const tests = whole ? ["--tests", set] : [];
+  const runs = ["1", "2"].map((number) => join(folder, `process-${number}.json`));
+  for (const run of runs) {
+    console.log(
+      `--- with workers in processes, to compare with (${run.includes("1") ? "first" : "second"} run)`,
+    );
+    await test("process", ["--json", run, "--quiet", ...tests]);
+  }
+  const made = whole ? kept : join(folder, "baseline.json.gz");
+  const making = ["node", join(here, "phpt-http.mjs"), "--make-baseline", made, ...runs];
+  if (Bun.spawnSync(making, { stdio: ["ignore", "inherit", "inherit"] }).exitCode !== 0)
+    fail("Cannot make a baseline.");
+  return made;
+}
+
+let exitCode = 1;
 try {
-  await server.start(join(here, "phpt-ini"));
-  const command = ["node", join(here, "phpt-http.mjs"), "--src", source, "--base", server.url];
-  command.push("--docroot", docroot, "--baseline", join(here, "phpt-baseline.json.gz"));
-  if (restarts) command.push("--restart-cmd", restartCommand);
-  tool = Bun.spawn([...command, ...args], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
-  exitCode = await tool.exited;
+  const known = baseline ?? (await makeBaseline());
+  if (isolation !== undefined) console.log(`--- with isolation: ${isolation}`);
+  exitCode = await test(isolation, ["--baseline", known]);
 } catch (error) {
   console.error((error as Error).message);
 } finally {
-  await server.stop();
   await control.stop(true);
   rmSync(folder, { recursive: true, force: true });
 }

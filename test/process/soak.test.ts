@@ -1,6 +1,7 @@
 import { expect } from "bun:test";
 import { command, targets, test } from "../harness.ts";
-import type { Program } from "../soak/program.ts";
+import type { Program, Setup } from "../soak/program.ts";
+import { chaosHost } from "../soak/programs/chaos-host.ts";
 import { chaosPlain, chaosRetry } from "../soak/programs/chaos.ts";
 import { isolation } from "../soak/programs/isolation.ts";
 import { leak } from "../soak/programs/leak.ts";
@@ -8,16 +9,21 @@ import { overload } from "../soak/programs/overload.ts";
 import { reload } from "../soak/programs/reload.ts";
 import { slowClients } from "../soak/programs/slow-clients.ts";
 import { soak } from "../soak/programs/soak.ts";
+import { threads } from "../soak/programs/threads.ts";
 import { Random } from "../soak/random.ts";
+import { ztsLibphp } from "../zts.ts";
 
 /*
  * The long runs of `npm run soak`, cut short. What they count is judged; their times and rates are not, because the
  * rest of the tests runs beside them.
  */
 
-async function short({ run }: Program, size: { seconds?: number; requests?: number }): Promise<void> {
+type Size = { readonly seconds?: number; readonly requests?: number };
+
+async function short({ run }: Program, size: Size, php: Setup["php"] = {}): Promise<void> {
   const outcome = await run({
     command: command(targets[0] ?? "source"),
+    php,
     seconds: size.seconds ?? 0,
     requests: size.requests ?? 0,
     random: new Random(1),
@@ -59,3 +65,23 @@ test("a fast pool serves every request beside a heavy one at full load", async (
 test("a page that leaks costs no request, and its workers' memory is bounded", async () => {
   await short(leak, { requests: 150 });
 });
+
+/** Visibly skipped without a thread-safe libphp. */
+const inThreads = (name: string, program: Program, size: Size): void =>
+  test.skipIf(ztsLibphp === null)(name, async () => {
+    await short(program, size, { isolation: "thread", libphp: ztsLibphp ?? "" });
+  });
+
+inThreads(
+  "threads do not get in each other's way, while scripts are rewritten and opcache is reset",
+  threads,
+  { requests: 3000 },
+);
+
+inThreads(
+  "in threads, a host that dies costs the requests it runs, a 502 each, and nothing else",
+  chaosHost,
+  {
+    seconds: 3,
+  },
+);

@@ -1,14 +1,19 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Setup } from "./program.ts";
 import type { Tree } from "./phprun.ts";
 
 /** Does this build take such pools? Null when it does, else what it says. */
-export function refusalOf(command: readonly string[], pools: readonly Tree[]): string | null {
+export function refusalOf(
+  command: readonly string[],
+  pools: readonly Tree[],
+  php: Setup["php"],
+): string | null {
   const folder = mkdtempSync(join(tmpdir(), "phprun-soak-"));
   try {
     const file = join(folder, "phprun.yaml");
-    writeFileSync(file, JSON.stringify({ php: { docroot: folder }, pools }));
+    writeFileSync(file, JSON.stringify({ php: { docroot: folder, ...php }, pools }));
     const { exitCode, stdout, stderr } = Bun.spawnSync([...command, "config", "check", "--config", file], {
       env: { ...process.env, NO_COLOR: "1" },
     });

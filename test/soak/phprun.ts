@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { processTree } from "../../bench/processes.ts";
 import { childrenOf, isRunning } from "../process/support.ts";
+import type { Setup } from "./program.ts";
 
 export interface Tree {
   readonly [key: string]: unknown;
@@ -24,6 +25,8 @@ export interface PhprunOptions {
   readonly pools: readonly Tree[];
   readonly server?: Tree;
   readonly ini?: Tree;
+  /** Isolation and libphp; all else phprun chooses. */
+  readonly php?: Setup["php"];
   /** @default test/soak/docroot */
   readonly docroot?: string;
   readonly rest?: Tree;
@@ -39,15 +42,18 @@ export class Phprun implements AsyncDisposable {
   readonly folder = realpathSync(mkdtempSync(join(tmpdir(), "phprun-soak-")));
   readonly configFile = join(this.folder, "phprun.yaml");
   readonly command: readonly string[];
+  /** Are its workers threads of their hosts? */
+  readonly threads: boolean;
   readonly #process: Bun.Subprocess<"ignore", number, number>;
 
   private constructor(options: PhprunOptions) {
     this.command = options.command;
+    this.threads = options.php?.isolation === "thread";
     for (const name of ["spool", "tmp"]) mkdirSync(join(this.folder, name));
     const { server = {}, ini = {}, rest = {} } = options;
     const config = {
       server: { host: this.hostname, port: 0, spool_dir: join(this.folder, "spool"), ...server },
-      php: { docroot: options.docroot ?? docroot, ini },
+      php: { docroot: options.docroot ?? docroot, ini, ...options.php },
       pools: options.pools,
       logging: { access: false },
       ...rest,
@@ -108,7 +114,9 @@ export class Phprun implements AsyncDisposable {
     return childrenOf(this.pid).filter(isRunning);
   }
 
+  /** The processes that run PHP: workers, or hosts whose threads are the workers. */
   workers(): number[] {
+    if (this.threads) return this.hosts();
     return this.hosts().flatMap((host) => childrenOf(host).filter(isRunning));
   }
 

@@ -4,6 +4,8 @@ import type { Random } from "./random.ts";
 export interface Setup {
   /** What starts phprun: the executable, or Bun and the source. */
   readonly command: readonly string[];
+  /** The section `php` of the configuration: isolation and libphp; all else phprun chooses. */
+  readonly php: { readonly isolation?: "thread" | "process"; readonly libphp?: string };
   /** How long the program is to load the server, about. */
   readonly seconds: number;
   /** For programs that count: requests, or what `counted` of the program says. */

@@ -5,19 +5,23 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { driverCeiling } from "./load/ceiling.ts";
 import { Others } from "./others.ts";
-import type { Outcome, Program } from "./program.ts";
+import type { Outcome, Program, Setup } from "./program.ts";
 import { programs } from "./programs.ts";
 import { Random } from "./random.ts";
+import { ztsLibphp } from "../zts.ts";
 
 const usage = `Long runs against a server that is treated badly; each prints its figures and whether they reach their goals.
 
   bun test/soak/run.ts [all | PROGRAM…] [--seconds N] [--requests N] [--binary FILE] [--seed N]
+                           [--isolation thread|process] [--libphp FILE]
 
 ${programs.map((program) => `  ${program.name.padEnd(14)} ${program.about} (${size(program)})`).join("\n")}
 
   --seconds N    how long each program runs, about
   --requests N   for programs that count: requests, reloads or clients
   --binary FILE  the executable; default ./phprun
+  --isolation    what workers are; default process. The program "threads" takes threads
+  --libphp FILE  for threads, the thread-safe one; default: that of ./setup.sh --zts
   --seed N       repeats the random choices of an earlier run
 `;
 
@@ -33,6 +37,8 @@ const { values, positionals } = parseArgs({
     requests: { type: "string" },
     binary: { type: "string" },
     seed: { type: "string" },
+    isolation: { type: "string", default: "process" },
+    libphp: { type: "string" },
     help: { type: "boolean" },
   },
 });
@@ -47,6 +53,7 @@ const chosen = choose(positionals);
 const seconds = wholeNumber("--seconds", values.seconds);
 const requests = wholeNumber("--requests", values.requests);
 const seed = wholeNumber("--seed", values.seed) ?? Date.now() % 1_000_000;
+const php = phpFor(values.isolation);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(130));
 
 say(`${binary}, seed ${seed}`);
@@ -59,6 +66,7 @@ for (const { name, about, defaults, run } of chosen) {
   const others = new Others();
   const outcome = await run({
     command: [binary],
+    php: name === "threads" ? inThreads() : php,
     seconds: seconds ?? defaults.seconds,
     requests: requests ?? defaults.requests,
     random: new Random(seed),
@@ -90,6 +98,20 @@ function choose(names: readonly string[]): readonly Program[] {
     const program = programs.find((other) => other.name === name);
     return program ?? wrongUse(`Cannot run ${name}: there is no such program\n\n${usage}`);
   });
+}
+
+function phpFor(isolation: string): Setup["php"] {
+  if (isolation === "thread") return inThreads();
+  if (isolation !== "process")
+    return wrongUse(`Cannot use --isolation: must be thread or process, received "${isolation}"`);
+  return { isolation, ...(values.libphp === undefined ? {} : { libphp: values.libphp }) };
+}
+
+function inThreads(): Setup["php"] {
+  const libphp = values.libphp ?? ztsLibphp;
+  if (libphp === null)
+    return wrongUse("Cannot run threads: there is no thread-safe libphp; ./setup.sh --zts");
+  return { isolation: "thread", libphp };
 }
 
 function wholeNumber(flag: string, text: string | undefined): number | undefined {

@@ -5,7 +5,11 @@ export interface Expected {
   readonly line: string | null;
   /** CRC-32 of a body that is known beforehand; null when it is not. */
   readonly crc: number | null;
+  /** What is wrong with what stands between the first line and the seal; null when nothing is. */
+  readonly check?: Check | undefined;
 }
+
+type Check = (content: string) => string | null;
 
 /** One request, ready to be sent. */
 export interface Ask {
@@ -28,6 +32,8 @@ export interface AskOptions {
   readonly asFile?: boolean;
   /** "none": nothing is known of the body, as of an error page. A number: its CRC-32. */
   readonly answer?: "sealed" | "none" | number;
+  /** Looks at a sealed body that is otherwise right. */
+  readonly check?: Check;
 }
 
 /**
@@ -53,12 +59,13 @@ export function ask(kind: string, path: string, options: AskOptions = {}): Ask {
       status: options.status ?? 200,
       line: answer === "sealed" ? `${token} ${hex(sum)}\n` : null,
       crc: typeof answer === "number" ? answer : null,
+      check: options.check,
     },
   };
 }
 
 /** What is wrong with a body; null when nothing is. */
-export function faultOf({ line, crc }: Expected, body: Buffer): string | null {
+export function faultOf({ line, crc, check }: Expected, body: Buffer): string | null {
   if (crc !== null && Bun.hash.crc32(body) !== crc) return `another file, or a part of it: ${start(body)}`;
   if (line === null) return null;
   const sealAt = body.length - 8;
@@ -68,7 +75,7 @@ export function faultOf({ line, crc }: Expected, body: Buffer): string | null {
   if (hex(Bun.hash.crc32(body.subarray(0, sealAt))) !== body.toString("latin1", sealAt, body.length)) {
     return `its seal does not fit: ${start(body)} … ${JSON.stringify(body.toString("latin1", sealAt, body.length))}`;
   }
-  return null;
+  return check?.(body.toString("utf8", line.length, sealAt)) ?? null;
 }
 
 const BOUNDARY = "----soak-7d91b3";

@@ -23,10 +23,10 @@ export const isolation: Program = {
   run,
 };
 
-async function run({ command, seconds }: Setup): Promise<Outcome> {
-  const refusal = refusalOf(command, pools);
+async function run({ command, php, seconds }: Setup): Promise<Outcome> {
+  const refusal = refusalOf(command, pools, php);
   if (refusal !== null) return unavailable(refusal);
-  await using server = await Phprun.start({ command, pools });
+  await using server = await Phprun.start({ command, php, pools });
   const next = () => ask("hello", "/hello.php");
   const rounds = seconds < 20 ? 2 : ROUNDS;
   const sliceMs = (seconds * 1000) / (rounds * 2);

@@ -9,6 +9,8 @@ const LIMIT_MB = 64;
 const LEAK_MB = 10;
 /** PHP itself, and what a worker has of its own before it leaks anything. */
 const BASE_MB = 16;
+/** What a host of threads, and the one that takes over from it, may come to hold before they are replaced. */
+const HOST_BYTES = 2 * 2 ** 30;
 /** Above this the run is ended before it takes the machine along. */
 const TOO_MUCH_BYTES = 4 * 2 ** 30;
 
@@ -20,9 +22,10 @@ export const leak: Program = {
   run,
 };
 
-async function run({ command, requests }: Setup): Promise<Outcome> {
+async function run({ command, php, requests }: Setup): Promise<Outcome> {
   await using server = await Phprun.start({
     command,
+    php,
     pools: [{ name: "default", worker_count: WORKERS, memory_limit_mb: LIMIT_MB }],
     ini: { "ffi.enable": "1" },
   });
@@ -44,13 +47,15 @@ async function run({ command, requests }: Setup): Promise<Outcome> {
   report.tell("latency", tally.ok.describe());
   report.count("requests made", tally.total, String(requests), tally.total === requests);
   report.none("failed requests", tally.failed);
-  report.count(
-    `most memory of all workers, ${memory.samples} samples`,
-    mebibytes(memory.mostBytes),
-    `${mebibytes(bound)} = ${WORKERS} × (${LIMIT_MB} + ${LEAK_MB} + ${BASE_MB})`,
-    memory.mostBytes <= bound,
-  );
-  report.tell("workers seen", memory.seen.size);
+  const most = `most memory of all workers, ${memory.samples} samples`;
+  if (server.threads) {
+    // What C has leaked is the host's, which is looked at once a second: how much that is depends on the machine.
+    report.timing(most, mebibytes(memory.mostBytes), mebibytes(HOST_BYTES), memory.mostBytes <= HOST_BYTES);
+  } else {
+    const sum = `${mebibytes(bound)} = ${WORKERS} × (${LIMIT_MB} + ${LEAK_MB} + ${BASE_MB})`;
+    report.count(most, mebibytes(memory.mostBytes), sum, memory.mostBytes <= bound);
+  }
+  report.tell("workers seen, or hosts of threads", memory.seen.size);
   report.note(...tally.told);
   for (const fault of await server.stop()) report.count("stop", fault, "clean", false);
   return report;

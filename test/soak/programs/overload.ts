@@ -22,9 +22,10 @@ export const overload: Program = {
   run,
 };
 
-async function run({ command, seconds }: Setup): Promise<Outcome> {
+async function run({ command, php, seconds }: Setup): Promise<Outcome> {
   await using server = await Phprun.start({
     command,
+    php,
     pools: [{ name: "default", worker_count: WORKERS, queue: { max: QUEUE, timeout_ms: 1000 } }],
   });
   const next = () => ask("work", `/wait.php?us=${WORK_US}`);

@@ -28,9 +28,9 @@ export const reload: Program = {
   run,
 };
 
-async function run({ command, requests: reloads }: Setup): Promise<Outcome> {
+async function run({ command, php, requests: reloads }: Setup): Promise<Outcome> {
   if (!hasCommand(command, "reload")) return unavailable("it has no command reload, and SIGHUP stops it");
-  await using server = await Phprun.start({ command, pools: [{ name: "default", worker_count: 4 }] });
+  await using server = await Phprun.start({ command, php, pools: [{ name: "default", worker_count: 4 }] });
   let asked = 0;
   const next = () =>
     ++asked % LONG_EVERY === 0

@@ -36,10 +36,11 @@ export const slowClients: Program = {
   run,
 };
 
-async function run({ command, seconds, requests: count, say }: Setup): Promise<Outcome> {
+async function run({ command, php, seconds, requests: count, say }: Setup): Promise<Outcome> {
   using site = new LargeSite();
   await using server = await Phprun.start({
     command,
+    php,
     pools: [{ name: "default", worker_count: 4 }],
     docroot: site.path,
   });

@@ -28,10 +28,11 @@ export const soak: Program = {
   run,
 };
 
-async function run({ command, requests, random, say }: Setup): Promise<Outcome> {
+async function run({ command, php, requests, random, say }: Setup): Promise<Outcome> {
   using site = new LargeSite();
   await using server = await Phprun.start({
     command,
+    php,
     pools: [{ name: "default", worker_count: WORKERS, memory_limit_mb: LIMIT_MB }],
     ini: { "ffi.enable": "1", upload_max_filesize: "8M", post_max_size: "16M" },
     docroot: site.path,
