@@ -1,9 +1,7 @@
 import type { FromThread, ToThread } from "./thread.ts";
 
-/** Where the code of a Bun Worker is: inside the executable, entries keep their path from the project's root. */
-const ENTRY = Bun.isStandaloneExecutable
-  ? "./worker/thread.ts"
-  : new URL("./thread.ts", import.meta.url).href;
+/** Where the code of a Bun Worker is. In the executable too: build.ts makes worker/ the root of the paths there. */
+const ENTRY = new URL("./thread.ts", import.meta.url).href;
 
 /** The life of one PHP worker. */
 interface Life {

@@ -49,6 +49,15 @@ static void leave_to_bun(int number)
     }
 }
 
+void crash_note_place(const struct worker *worker)
+{
+    struct phprun_worker *record = &worker->pool->workers[worker->number];
+    crash_place_text(worker->executor, record->last_function, sizeof record->last_function);
+    if (phprun_threads && record->last_function[0] == '\0') {
+        strcpy(record->last_function, "no PHP function"); /* tells which of them crashed */
+    }
+}
+
 static void on_crash(int number, siginfo_t *info, void *context)
 {
     (void)context;
@@ -56,11 +65,7 @@ static void on_crash(int number, siginfo_t *info, void *context)
     struct worker *worker = worker_of(thread);
     /* Another thread of ours, or a child that the script has forked, was not in a PHP function of a worker. */
     if (worker != NULL) {
-        struct phprun_worker *record = &worker->pool->workers[worker->number];
-        crash_place_text(worker->executor, record->last_function, sizeof record->last_function);
-        if (phprun_threads && record->last_function[0] == '\0') {
-            strcpy(record->last_function, "no PHP function"); /* tells which of them crashed */
-        }
+        crash_note_place(worker);
         signal(number, SIG_DFL);
     } else if (info->si_code <= 0) {
         signal(number, SIG_DFL); /* somebody has sent it: no fault of Bun's, as its report would say */

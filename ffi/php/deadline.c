@@ -3,7 +3,8 @@
  * interrupt check with a fatal error of its own, so shutdown functions and destructors still run.
  *
  * A real-time signal, because zend-signals defers the usual ones while PHP is inside its own critical
- * sections. No SA_RESTART: a script that sleeps or waits must come back to the VM.
+ * sections. No SA_RESTART: a script that sleeps or waits must come back to the VM. One signal may come right before it
+ * goes to sleep, so the front repeats it until the mark is gone.
  */
 #define _GNU_SOURCE
 #include "shim.h"
@@ -18,6 +19,11 @@ static bool is_due(const struct request *request)
 static void on_signal(int number)
 {
     (void)number;
+#ifdef ZTS
+    if (TSRMLS_CACHE == NULL) {
+        return; /* a thread that is none of PHP's */
+    }
+#endif
     /* The worker may be at another request by now: the mark in the slot decides. */
     if (is_due(current_request())) {
         zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
@@ -28,6 +34,8 @@ void deadline_enforce(struct request *request)
 {
     if (is_due(request) && !request->timed_out) {
         request->timed_out = true;
+        /* What shutdown functions wait for is not to be cut short. */
+        atomic_fetch_and(&request->slot->flags, ~PHPRUN_DEADLINE);
         zend_error_noreturn(E_ERROR, "Maximum request time exceeded (timeout_ms of pool \"%s\")", phprun_pool_name);
     }
 }

@@ -65,7 +65,7 @@ static void leave_to_the_front(int number)
 
 /*
  * A service manager sends its SIGTERM to every process of the service: the request must be finished all the same,
- * the front sees to the end. A handler and not SIG_IGN, which programs started by a script would inherit.
+ * the front sees to the end. Handlers and not SIG_IGN, which programs started by a script would inherit.
  */
 void ignore_stop_signals(void)
 {
@@ -74,6 +74,9 @@ void ignore_stop_signals(void)
     sigaction(SIGTERM, &deaf, NULL);
     sigaction(SIGINT, &deaf, NULL);
     sigaction(SIGHUP, &deaf, NULL);
+    /* An error return for the script, not its end: a peer that hangs up, a file that is too large. */
+    sigaction(SIGPIPE, &deaf, NULL);
+    sigaction(SIGXFSZ, &deaf, NULL);
 }
 
 static void reset_signals(void)
@@ -83,8 +86,6 @@ static void reset_signals(void)
         sigaction(number, &standard, NULL);
     }
     ignore_stop_signals();
-    /* As in php-fpm: a peer that hangs up is an error return for the script, not its end. */
-    signal(SIGPIPE, SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -232,7 +233,9 @@ static bool read_commands(struct host *host)
             spawn(host, command.worker, command.argument);
             break;
         case COMMAND_DEADLINE:
-            signal_worker(host, command.worker, PHPRUN_DEADLINE_SIGNAL);
+            if (worker_is_overdue(host->pool, command.worker)) {
+                signal_worker(host, command.worker, PHPRUN_DEADLINE_SIGNAL);
+            }
             break;
         case COMMAND_KILL:
             if (worker_is_at(host->pool, command.worker, command.argument)) {

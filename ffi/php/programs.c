@@ -67,8 +67,18 @@ static FILE *open_shell(const char *command, bool reads, char **environment)
     return program->pipe;
 }
 
+/*
+ * The files that PHP opens are not close-on-exec, and those of all requests are in one table: a program gets the
+ * standard descriptors, and those that proc_open() gives it afterwards.
+ */
+static void keep_files_to_ourselves(void)
+{
+    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+}
+
 static FILE *popen_of_request(const char *command, const char *mode)
 {
+    keep_files_to_ourselves();
     char **environment = *mode == 'r' || *mode == 'w' ? environment_list() : NULL;
     if (environment == NULL) {
         return popen(command, mode);
@@ -114,6 +124,7 @@ enum { COMMAND, DESCRIPTORS, PIPES, FOLDER, ENVIRONMENT, OPTIONS, ARGUMENT_COUNT
 static ZEND_NAMED_FUNCTION(open_process)
 {
     const uint32_t count = EX_NUM_ARGS();
+    keep_files_to_ourselves();
     if (count <= PIPES || count > ARGUMENT_COUNT) {
         proc_open_of_php.handler(INTERNAL_FUNCTION_PARAM_PASSTHRU);
         return;

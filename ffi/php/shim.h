@@ -119,6 +119,8 @@ void look_answer(struct request *request);
 void crash_startup(void);
 void crash_worker_startup(struct worker *worker);
 void crash_worker_shutdown(struct worker *worker);
+/* Where a worker is that is about to take its process with it; a thread thereby says that it was the one. */
+void crash_note_place(const struct worker *worker);
 
 /* memory.c: at PHP's interrupt, of a worker that is a thread. May not return: ends a script that holds too much. */
 void memory_enforce(struct request *request);
@@ -147,7 +149,7 @@ void log_renew(const char *why);
 
 /* host.c: what a host does first: it stands apart from the terminal and from the programs that scripts start. */
 void become_host(void);
-/* Signals that are meant for the front: not even interrupted calls are lost to them, as far as the kernel allows. */
+/* Signals that must not end the process, and that programs started by scripts must not find ignored. */
 void ignore_stop_signals(void);
 /* Of a child that a script has forked it says so; the answer is the parent's to give. */
 void fork_startup(void);
@@ -167,6 +169,8 @@ void heaps_let_go(void);
 void worker_run(struct worker *worker);
 /* Whether a worker is still at the request that has this id. From any thread of worker and host. */
 bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id);
+/* Whether it is at a request whose deadline has passed, and that has not heard of it. */
+bool worker_is_overdue(const struct phprun_pool *pool, uint32_t number);
 
 /* replace.c: has an internal function run our handler. On the main thread, after module start-up; `name` is kept. */
 bool replace_function(const char *name, zif_handler handler, zif_handler *original);

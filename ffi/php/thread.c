@@ -89,6 +89,7 @@ static void leave_at_once(void *argument)
 {
     const struct thread *thread = argument;
     if (!thread->ended) {
+        crash_note_place(&thread->worker);
         _exit(PHPRUN_EXIT_CALLED);
     }
 }
@@ -224,7 +225,7 @@ void phprun_thread_deadline(uint32_t number)
     }
     struct thread *thread = &threads[number];
     pthread_mutex_lock(&thread->lock);
-    if (thread->alive) {
+    if (thread->alive && worker_is_overdue(pool, number)) {
         pthread_kill(thread->id, PHPRUN_DEADLINE_SIGNAL);
     }
     pthread_mutex_unlock(&thread->lock);

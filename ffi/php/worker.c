@@ -15,7 +15,16 @@ bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id)
         return false;
     }
     const uint32_t slot = atomic_load(&pool->workers[number].slot);
-    return slot < pool->slot_count && pool->slots[slot].id == id;
+    return slot < pool->slot_count && __atomic_load_n(&pool->slots[slot].id, __ATOMIC_RELAXED) == id;
+}
+
+bool worker_is_overdue(const struct phprun_pool *pool, uint32_t number)
+{
+    if (number >= pool->worker_count) {
+        return false;
+    }
+    const uint32_t slot = atomic_load(&pool->workers[number].slot);
+    return slot < pool->slot_count && atomic_load(&pool->slots[slot].flags) & PHPRUN_DEADLINE;
 }
 
 static void set_request_info(const struct request *request)

@@ -2,10 +2,11 @@ import type { PoolConfig } from "../config/config.ts";
 import type { Running } from "./slots.ts";
 
 /** What is due for a request that a worker runs. */
-export type Due = "nothing" | "ask-to-end" | "kill";
+export type Due = "nothing" | "ask-to-end" | "ask-again" | "kill";
 
 /**
- * The deadlines of a request: first the script is asked to end, `killAfterMs` later its worker is killed. Feed it
+ * The deadlines of a request: first the script is asked to end, and asked again each time it may have missed that;
+ * `killAfterMs` later its worker is killed. Feed it
  * each running request every `stepMs`; it has no clock of its own.
  */
 export function stepDeadline(
@@ -25,11 +26,10 @@ export function stepDeadline(
     running.runningSinceMs = Math.max(running.runningSinceMs, nowMs - limits.timeoutMs - stepMs);
     return "ask-to-end";
   }
-  if (running.stage === "asked-to-end" && ranMs > limits.timeoutMs + limits.killAfterMs) {
-    running.stage = "killed";
-    return "kill";
-  }
-  return "nothing";
+  if (running.stage !== "asked-to-end") return "nothing";
+  if (ranMs <= limits.timeoutMs + limits.killAfterMs) return "ask-again";
+  running.stage = "killed";
+  return "kill";
 }
 
 /** A worker that has not told where it is within this time will not. */

@@ -99,7 +99,9 @@ export class GenerationLog {
       others.length === 1 ? "1 worker is lost with its" : `${others.length} workers are lost with their`;
     const had = others.filter((number) => requests.has(number)).length;
     const what = had === 0 ? "no request" : had === 1 ? "1 request" : `${had} requests`;
-    this.#log.warn(`${who} host, and with it ${what}`, { gen: this.#number });
+    // Killed from outside, or ended by _exit(): it may have been any of them.
+    const at = culprit !== null || had === 0 ? {} : { scripts: scriptsOf(requests.values()) };
+    this.#log.warn(`${who} host, and with it ${what}`, { gen: this.#number, ...at });
   }
 
   /** Once per request. `trace`: where its script is; empty when that is not known. */
@@ -118,6 +120,12 @@ export class GenerationLog {
       if (this.#memory.requestId(slot) === request) return this.slow(running, worker ?? 0, text);
     }
   }
+}
+
+/** A few of them, each once. */
+function scriptsOf(requests: Iterable<Running>): string {
+  const scripts = new Set([...requests].map(({ job }) => job.facts.script));
+  return [...scripts].slice(0, 4).join(", ") + (scripts.size > 4 ? ", …" : "");
 }
 
 export function startError(why: string): PhprunError {

@@ -364,6 +364,9 @@ export class Generation {
         this.#memory.deadline(slot);
         this.#host?.send(Command.deadline, worker);
         break;
+      case "ask-again":
+        this.#host?.send(Command.deadline, worker);
+        break;
       case "kill": {
         running.killedFor = "deadline";
         if (this.#threads) {

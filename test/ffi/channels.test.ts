@@ -70,7 +70,7 @@ test("a worker that dumped core has ended by its signal", () => {
 // ---- log records -----------------------------------------------------------------------------
 
 const MESSAGE_LEVELS = ["error", "warn", "info", "debug"] as const;
-const LEVELS = [...MESSAGE_LEVELS, "slow"] as const;
+const LEVELS = [...MESSAGE_LEVELS, "slow", "renew"] as const;
 /** Of ffi/php/log.c. */
 const RECORD_BYTES = 4096;
 const HEAD_BYTES = 18;
@@ -147,9 +147,12 @@ test("long messages of several workers do not mix", () => {
   expect(readLog(Buffer.concat(woven), [])).toEqual([record(1), record(2)]);
 });
 
-test("where a slow request is may come between two parts of a message of its worker", () => {
-  const message: LogRecord = { level: "warn", worker: 3, request: 7, script: "", text: "x".repeat(9000) };
-  const slow: LogRecord = { level: "slow", worker: 3, request: 7, script: "", text: "at {main} /a.php:1" };
-  const [first = Buffer.alloc(0), ...rest] = encodeLog(message);
-  expect(readLog(Buffer.concat([first, ...encodeLog(slow), ...rest]), [])).toEqual([slow, message]);
-});
+test.each(["slow", "renew"] as const)(
+  "a %s record may come between two parts of a message of its worker",
+  (level) => {
+    const message: LogRecord = { level: "warn", worker: 3, request: 7, script: "", text: "x".repeat(9000) };
+    const between: LogRecord = { level, worker: 3, request: 7, script: "", text: "at {main} /a.php:1" };
+    const [first = Buffer.alloc(0), ...rest] = encodeLog(message);
+    expect(readLog(Buffer.concat([first, ...encodeLog(between), ...rest]), [])).toEqual([between, message]);
+  },
+);

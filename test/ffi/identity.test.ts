@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { getPriority, userInfo } from "node:os";
 import { join } from "node:path";
 
+import { shims } from "../../ffi/embedded.ts";
 import { applyIdentity } from "../../src/system/identity.ts";
 import { userEnvironment } from "../../src/system/user-environment.ts";
 import { eventually, within } from "../harness.ts";
@@ -11,7 +12,7 @@ import { allGone, descriptors, run, statusOf } from "../process/support.ts";
 /** A user without rights that every Linux has. */
 const nobody = passwd("nobody");
 const helper = join(import.meta.dir, "helpers/host-as.ts");
-const shim = join(import.meta.dir, "../../build/lib/libphprun-php.so");
+const shim = shims[0]?.path ?? "";
 
 /** Only root may become somebody else, who must be able to reach this folder. */
 const permitted =

@@ -18,6 +18,7 @@ import { LogChannel, type LogRecord } from "../../src/pool/log-channel.ts";
 import { Command, type HostEvent } from "../../src/pool/messages.ts";
 import { Spool } from "../../src/pool/spool.ts";
 import { eventually, within } from "../harness.ts";
+import { ztsLibphp } from "../zts.ts";
 
 export interface RigOptions {
   readonly workers?: number;
@@ -27,6 +28,10 @@ export interface RigOptions {
   readonly ini?: Readonly<Record<string, string>>;
   readonly jsonPost?: boolean;
   readonly slowLog?: boolean;
+  /** What a worker is. Threads need `ztsLibphp`, which is then used. */
+  readonly isolation?: "process" | "thread";
+  /** Of a worker that is a thread; 16 MiB when not given. */
+  readonly threadStackBytes?: number;
   /** Over our own. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -70,6 +75,8 @@ export class Rig implements AsyncDisposable {
   readonly exits: ExitedEvent[] = [];
   readonly pids: (number | undefined)[] = [];
   report: PhpReport | undefined;
+  /** How the host ended, once it has. */
+  end: { readonly code: number | null; readonly signal: string | number | null } | undefined;
 
   readonly #spool: Spool;
   readonly #asked = new Map<number, Asked>();
@@ -117,15 +124,18 @@ export class Rig implements AsyncDisposable {
         },
       }),
     );
+    const { isolation = "process", threadStackBytes = 16 << 20 } = this.#options;
     this.#host = await HostProcess.start(
       {
-        libphp: libphpCandidates("auto")[0] ?? "",
+        libphp: (isolation === "thread" ? ztsLibphp : libphpCandidates("auto")[0]) ?? "",
         ini: Object.entries(this.#options.ini ?? {})
           .map(([name, value]) => `${name}=${value}\n`)
           .join(""),
         sapiName: "phprun",
         poolName: "rig",
         jsonPost: this.#options.jsonPost ?? false,
+        isolation,
+        threadStackBytes,
         slowLog: this.#options.slowLog ?? false,
         runAs: null,
         nice: 0,
@@ -137,7 +147,7 @@ export class Rig implements AsyncDisposable {
       {
         line: (text) => this.lines.push(text),
         event: (event) => this.#event(event),
-        gone: () => this.#change(),
+        gone: (code, signal) => this.#gone({ code, signal }),
       },
     );
     closeSync(wakeTheirs);
@@ -146,12 +156,27 @@ export class Rig implements AsyncDisposable {
     for (let worker = 0; worker < (this.#options.workers ?? 1); worker++) this.spawn(worker);
     await this.until(
       "the workers have started",
-      () => this.pids.filter((pid) => pid !== undefined).length > 0,
+      () => this.pids.filter((pid) => pid !== undefined).length === (this.#options.workers ?? 1),
     );
+  }
+
+  get hostPid(): number {
+    return this.#host?.pid ?? 0;
   }
 
   spawn(worker: number): void {
     this.#host?.send(Command.spawn, worker, 1);
+  }
+
+  /** The deadline of a request has passed: marks its slot, and has the worker told. */
+  deadline(slot: number): void {
+    this.memory.deadline(slot);
+    this.#host?.send(Command.deadline, this.memory.owner(slot));
+  }
+
+  /** Tells the host to end, whatever its workers do. */
+  sendEnd(): void {
+    this.#host?.send(Command.end);
   }
 
   /** Writes a script; its name is its path below the rig's folder. */
@@ -163,8 +188,8 @@ export class Rig implements AsyncDisposable {
 
   /** Runs PHP code (without `<?php`) as the script of one request. */
   async run(code: string, ask: Ask = {}): Promise<Answer> {
-    const path = this.script(`script-${this.#scripts++}.php`, `<?php ${code}`);
-    return await within(this.ask(path, ask).answer, "the request is answered");
+    const script = this.script(`script-${this.#scripts++}.php`, `<?php ${code}`);
+    return await within(this.ask(script, ask).answer, "the request is answered");
   }
   #scripts = 0;
 
@@ -290,6 +315,13 @@ export class Rig implements AsyncDisposable {
       if (asked !== undefined) this.#answer(slot, asked, { status: 0, outcome: 0, lost: true });
       this.memory.resubmitOrphans();
     }
+    this.#change();
+  }
+
+  #gone(end: NonNullable<Rig["end"]>): void {
+    this.end = end;
+    this.drain();
+    for (const [slot, asked] of this.#asked) this.#answer(slot, asked, { status: 0, outcome: 0, lost: true });
     this.#change();
   }
 

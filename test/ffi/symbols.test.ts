@@ -9,6 +9,14 @@ import type { transportSymbols } from "../../ffi/symbols.ts";
 import { transport } from "../../ffi/transport.ts";
 import { readBuild } from "../../src/php/read-build.ts";
 import { libphpCandidates } from "../../src/php/locate.ts";
+import { ztsLibphp } from "../zts.ts";
+
+const NO_ZTS = "skipped: no ZTS libphp (run ./setup.sh --zts)";
+const EINVAL = -22;
+const ENOSYS = -38;
+
+const kindOf = (libphp: string) =>
+  libphp === NO_ZTS ? libphp : readBuild(libphp)?.zts ? "thread-safe PHP" : "PHP that is not thread-safe";
 
 test("every function of the transport library can be called as symbols.ts says", () => {
   const { symbols } = transport();
@@ -41,6 +49,7 @@ test("every function of the transport library can be called as symbols.ts says",
       expect(symbols.phprun_submit(pool, 0)).toBe(0);
     },
     phprun_set_memory_limit: () => symbols.phprun_set_memory_limit(pool, 5e9),
+    phprun_set_memory_kill: () => symbols.phprun_set_memory_kill(pool, 5e9),
     phprun_worker_look: () => symbols.phprun_worker_look(pool, 0, 7),
     phprun_wake_one_worker: () => symbols.phprun_wake_one_worker(pool),
     phprun_begin_drain: () => symbols.phprun_begin_drain(pool),
@@ -124,24 +133,37 @@ test("a message longer than its buffer is cut", () => {
   expect(message.subarray(15)).toEqual(Buffer.concat([Buffer.of(0), Buffer.alloc(16, 0xff)]));
 });
 
-test("every function of the PHP shim can be called as symbols.ts says", async () => {
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "helpers/php-symbols.ts")], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const results = JSON.parse(await child.stdout.text());
-  const build = readBuild(libphpCandidates("auto")[0] ?? "");
-  expect(results).toEqual({
-    phprun_php_abi: expect.any(Number),
-    phprun_php_built_for: [build?.zendApi, Number(build?.zts), Number(build?.debug), expect.any(Number)],
-    phprun_php_start: 0,
-    phprun_php_evaluate: {
-      short: { length: 9, text: "phprun64M" },
-      exact: { length: 100, text: "x".repeat(100) },
-      long: { length: 100, text: "x".repeat(100) },
-      longer: { length: 100, text: "x".repeat(100) },
-      exception: { length: -5, text: "" },
-      dead: { length: -5, text: "" },
+/** The libphp of the machine, and one whose workers can be threads. */
+const LIBPHPS = [...new Set([libphpCandidates("auto")[0] ?? "", ztsLibphp ?? NO_ZTS])];
+
+for (const libphp of LIBPHPS) {
+  const build = libphp === NO_ZTS ? null : readBuild(libphp);
+  test.skipIf(libphp === NO_ZTS)(
+    `every function of the PHP shim can be called as symbols.ts says: ${kindOf(libphp)}`,
+    async () => {
+      const helper = join(import.meta.dir, "helpers/php-symbols.ts");
+      const child = Bun.spawn([process.execPath, helper, libphp], { stdio: ["ignore", "pipe", "inherit"] });
+      const results = JSON.parse(await child.stdout.text());
+      expect(results).toEqual({
+        phprun_php_abi: expect.any(Number),
+        phprun_php_built_for: [build?.zendApi, Number(build?.zts), Number(build?.debug), expect.any(Number)],
+        phprun_php_start: 0,
+        phprun_php_evaluate: {
+          short: { length: 9, text: "phprun64M" },
+          exact: { length: 100, text: "x".repeat(100) },
+          long: { length: 100, text: "x".repeat(100) },
+          longer: { length: 100, text: "x".repeat(100) },
+          exception: { length: -5, text: "" },
+          dead: { length: -5, text: "" },
+        },
+        phprun_threads_open: build?.zts ? 0 : ENOSYS,
+        phprun_socketpair: 0,
+        phprun_thread_start: build?.zts ? { nobody: EINVAL, first: expect.any(Number) } : ENOSYS,
+        phprun_host_run: 0,
+        phprun_exit_now: "comes last",
+      });
+      if (build?.zts) expect([-1, 0, child.pid]).not.toContain(results.phprun_thread_start.first);
+      expect(await child.exited).toBe(23);
     },
-    phprun_host_run: 0,
-  });
-});
+  );
+}

@@ -24,10 +24,18 @@ function watch(request: Running, fromMs: number, toMs: number, rules = limits): 
   const due: [number, string][] = [];
   for (let nowMs = fromMs; nowMs <= toMs; nowMs += STEP_MS) {
     const what = stepDeadline(request, rules, nowMs, STEP_MS);
-    if (what !== "nothing") due.push([nowMs, what]);
+    if (what !== "nothing" && what !== "ask-again") due.push([nowMs, what]);
   }
   return due;
 }
+
+test("it is asked again at every look, in case it was just about to go to sleep, until its worker is killed", () => {
+  const request = running();
+  watch(request, 5000, 6050);
+  expect(stepDeadline(request, limits, 6100, STEP_MS)).toBe("ask-again");
+  expect(stepDeadline(request, limits, 6350, STEP_MS)).toBe("kill");
+  expect(stepDeadline(request, limits, 6400, STEP_MS)).toBe("nothing");
+});
 
 test("a script is asked to end once, and its worker killed once, each after its time", () => {
   expect(watch(running(), 5000, 20_000)).toEqual([

@@ -186,6 +186,7 @@ export class ModelGeneration {
           if (at < SLOTS && this.memory.requestId(at) === id) this.die(worker, { signal: 9 });
           break;
         }
+        case "ask-again":
         case "nothing":
           break;
       }

@@ -18,6 +18,8 @@ const options: HostOptions = {
   sapiName: "phprun",
   poolName: "drill",
   jsonPost: false,
+  isolation: "process",
+  threadStackBytes: 16 << 20,
   slowLog: false,
   inspectOnly: false,
   runAs: null,
