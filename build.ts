@@ -11,8 +11,13 @@ import { basename, join, resolve } from "node:path";
 import { compileLibraries, root, runStep } from "./ffi/compile.ts";
 import { PhprunError } from "./src/errors.ts";
 
-/** The program, and what runs in the Bun Workers of a host: nothing imports that. */
-const entries = [join(root, "src/main.ts"), join(root, "worker/thread.ts")];
+/** The program, and what runs in Workers, of a host and of the front: nothing imports that. */
+const entries = [
+  join(root, "src/main.ts"),
+  join(root, "worker/thread.ts"),
+  join(root, "worker/compress.ts"),
+  join(root, "worker/entry/worker.ts"),
+];
 
 /** Reads a value such as --outfile=x; undefined when it is not given. */
 function option(name: string): string | undefined {
@@ -43,6 +48,8 @@ async function build(outfile: string, log: (line: string) => void): Promise<void
   mkdirSync(folder, { recursive: true });
   const result = await Bun.build({
     entrypoints: entries,
+    // Where the paths inside the executable start: tinypool looks for entry/worker.js beside the program.
+    root: join(root, "worker"),
     target: "bun",
     format: "esm",
     // Only together with format "esm": alone it ties import.meta.url to this folder.

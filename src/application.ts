@@ -33,6 +33,7 @@ export function buildApplication(
     router: new Router(config.php, { serveFiles: config.static.enabled, turn: currentTurn }),
     files: new StaticFiles(config.static, {
       refuse: (status, headers) => pages.respond(status, { accept: null }, headers),
+      complain: (why) => log.warn(why),
     }),
     pages,
     patterns: new PoolPatterns(config.pools),

@@ -52,7 +52,9 @@ static void leave_to_bun(int number)
 void crash_note_place(const struct worker *worker)
 {
     struct phprun_worker *record = &worker->pool->workers[worker->number];
-    crash_place_text(worker->executor, record->last_function, sizeof record->last_function);
+    if (worker->executor != NULL) { /* PHP is up on its thread */
+        crash_place_text(worker->executor, record->last_function, sizeof record->last_function);
+    }
     if (phprun_threads && record->last_function[0] == '\0') {
         strcpy(record->last_function, "no PHP function"); /* tells which of them crashed */
     }

@@ -19,11 +19,6 @@ static bool is_due(const struct request *request)
 static void on_signal(int number)
 {
     (void)number;
-#ifdef ZTS
-    if (TSRMLS_CACHE == NULL) {
-        return; /* a thread that is none of PHP's */
-    }
-#endif
     /* The worker may be at another request by now: the mark in the slot decides. */
     if (is_due(current_request())) {
         zend_atomic_bool_store_ex(&EG(vm_interrupt), true);

@@ -17,6 +17,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,27 @@ static const char *hold_lock(int lock_file)
         return strerror(errno);
     }
     return is_seen_in_use(lock_file) ? NULL : "the lock on its lock file does not hold";
+}
+
+static int spared_file = -1;
+
+/*
+ * opcache locks that byte for each request, and lets it go behind it: two system calls that say what our own lock says
+ * for good. Its other locks, and those of others, are as they are.
+ */
+static int lock_unless_held(int fd, int command, ...)
+{
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (fd == spared_file && command == F_SETLK) {
+        const struct flock *lock = argument;
+        if (lock->l_start == USE_BYTE && lock->l_len == 1) {
+            return 0;
+        }
+    }
+    return fcntl(fd, command, argument);
 }
 
 /* opcache.restrict_api: only scripts below that path may call opcache's functions. */
@@ -197,6 +219,9 @@ void opcache_thread_startup(void)
                  "Cannot keep opcache from restarting under running scripts, which crashes them: %s. "
                  "Use isolation: process, or opcache.enable=0",
                  obstacle);
+    } else {
+        spared_file = lock_file;
+        replace_import("fcntl", lock_unless_held);
     }
     asks = !set_hook();
     replace_function("opcache_reset", renew_for_reset, NULL);

@@ -62,6 +62,12 @@ struct request {
 
 static inline struct request *current_request(void)
 {
+#ifdef ZTS
+    /* A thread that is none of PHP's, or that PHP still prepares: settings may be complained of then. */
+    if (TSRMLS_CACHE == NULL) {
+        return NULL;
+    }
+#endif
     return SG(server_context);
 }
 
@@ -203,6 +209,8 @@ void environment_thread_startup(void);
 void environment_request_shutdown(void);
 void programs_thread_startup(void);
 void folder_thread_startup(void);
+void timer_thread_startup(void);
+void timer_worker_shutdown(void);
 void locale_thread_startup(void);
 void locale_worker_startup(void);
 void locale_request_shutdown(void);

@@ -111,6 +111,8 @@ static void thread_startup(struct thread *thread)
     /* A working directory and a umask of its own, where the system allows it (not in every container). */
     worker->has_folder = unshare(CLONE_FS) == 0;
     worker->thread = gettid();
+    log_as_worker(worker);
+    crash_worker_startup(worker);
 
     ts_resource(0);
     ZEND_TSRMLS_CACHE_UPDATE();
@@ -123,8 +125,6 @@ static void thread_startup(struct thread *thread)
         json_post_startup();
     }
     worker->executor = frames_executor();
-    log_as_worker(worker);
-    crash_worker_startup(worker);
     if (host_options & PHPRUN_HOST_SLOW_LOG) {
         look_worker_startup(worker);
     }
@@ -139,6 +139,7 @@ static void thread_shutdown(struct thread *thread)
     crash_worker_shutdown(worker);
     ts_free_thread();
     isolate_worker_shutdown();
+    timer_worker_shutdown();
     TSRMLS_CACHE = NULL;
     free(worker->folder);
     worker->folder = NULL;
@@ -183,6 +184,7 @@ int32_t phprun_threads_open(int32_t pool_fd, int32_t wake_fd, int32_t spool_fd, 
     opcache_thread_startup();
     refused_thread_startup();
     isolate_thread_startup();
+    timer_thread_startup();
     return 0;
 }
 

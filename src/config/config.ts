@@ -71,6 +71,8 @@ export interface StaticConfig {
   readonly cacheControl: readonly CacheControlRule[];
   /** Siblings to look for, best first: [".br", ".zst", ".gz"]. */
   readonly precompressed: readonly string[];
+  /** Make compressed forms of hot files that have no sibling. */
+  readonly compress: boolean;
   readonly etag: "strong" | "weak" | "off";
 }
 

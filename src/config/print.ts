@@ -55,6 +55,7 @@ export function toTree(config: Config): Printed {
       cache_max_file_size: formatSize(config.static.cacheMaxFileBytes),
       cache_control: config.static.cacheControl.map((rule) => ({ ...rule })),
       precompressed: config.static.precompressed.map((suffix) => suffix.slice(1) as "br" | "zst" | "gz"),
+      compress: config.static.compress,
       etag: config.static.etag,
     },
     error_pages: { ...config.errorPages },

@@ -195,6 +195,11 @@ const staticFiles = section("Files that are sent as they are.", {
       default: ["br", "zst", "gz"],
     },
   ),
+  compress: flag(
+    "Compress what has no such sibling, in the background, and keep the result in the cache: text and the like of " +
+      "1 KiB to 8 MiB, with Brotli or gzip. Whoever asks before it is done gets the file as it is.",
+    { default: true },
+  ),
   etag: choice("Kind of `ETag` to send.", ["strong", "weak", "off"], { default: "strong" }),
 });
 

@@ -61,6 +61,7 @@ export function settle(
       cacheMaxFileBytes: bytes(tree.static.cache_max_file_size),
       cacheControl: tree.static.cache_control,
       precompressed: tree.static.precompressed.map((name) => `.${name}`),
+      compress: tree.static.compress,
       etag: tree.static.etag,
     },
     errorPages: tree.error_pages,

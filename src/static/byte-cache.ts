@@ -12,6 +12,7 @@ export class ByteCache<Value> {
   readonly #slots = new Map<string, Slot<Value>>();
   readonly #maxBytes: number;
   #bytes = 0;
+  #crowded = false;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -19,6 +20,16 @@ export class ByteCache<Value> {
 
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Has it ever been too small for all that was asked for? */
+  get crowded(): boolean {
+    return this.#crowded;
+  }
+
+  /** What is there, without counting as a use. */
+  peek(key: string): Value | undefined {
+    return this.#slots.get(key)?.value;
   }
 
   get(key: string): Value | undefined {
@@ -44,6 +55,7 @@ export class ByteCache<Value> {
   }
 
   #evict(): void {
+    this.#crowded = true;
     // Every slot met loses its flag, so the second round at the latest finds enough.
     for (const [key, slot] of this.#slots) {
       if (this.#bytes <= this.#maxBytes) return;

@@ -3,11 +3,14 @@ import type { StaticConfig } from "../config/config.ts";
 import { compileGlob } from "../route/glob.ts";
 import { lookUp } from "../route/look-up.ts";
 import type { FileRoute, FileStat, FsPath } from "../route/route.ts";
-import { encodingWeight } from "./accept-encoding.ts";
+import type { MadeCoding } from "../../worker/compress.ts";
 import { ByteCache } from "./byte-cache.ts";
+import { isCompressible } from "./compressible.ts";
+import { Compressor } from "./compressor.ts";
 import { evaluateConditions, rangeStillApplies } from "./conditions.ts";
 import { mimeType } from "./mime-type.ts";
 import { contentRange, layOutMultipart, type Multipart } from "./multipart.ts";
+import { PreferredCodings } from "./preferred-codings.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
 import { buildRepresentation, type Bytes, isSameVersion, type Representation } from "./representation.ts";
 
@@ -17,16 +20,39 @@ export type Refuse = (status: number, headers: Record<string, string>) => Respon
 export interface StaticFilesOptions {
   /** Error answers with a page; bare statuses when left out. */
   readonly refuse?: Refuse;
+  /** Makes the compressed forms; one for the whole front when left out. */
+  readonly compressor?: Compressor;
+  /** Hears why a compressed form could not be made. The file is served as it is. */
+  readonly complain?: (why: string) => void;
 }
 
-/** A file as it was last seen, with its precompressed siblings, best first. */
+/** A file as it was last seen. */
 interface Entry {
   readonly identity: Representation;
-  readonly compressed: readonly Representation[];
+  /** Its precompressed siblings, or else what we have made of it ourselves. */
+  readonly compressed: Representation[];
+  /** What we may make of it; null when it has siblings, or is to be sent as it is. */
+  readonly making: Making | null;
   siblingsSeenAtMs: number;
 }
 
+interface Making {
+  readonly key: string;
+  /** Not tried yet. */
+  readonly left: Set<string>;
+  /** Of the whole entry. */
+  weight: number;
+  wantedBefore: boolean;
+}
+
 const codings: Readonly<Record<string, string>> = { ".br": "br", ".zst": "zstd", ".gz": "gzip" };
+/** Best first. */
+const madeCodings: readonly MadeCoding[] = ["br", "gzip"];
+/** Less than that fits one packet anyway; more takes long, and the result is too large to be kept. */
+const compressFromBytes = 1024;
+const compressUpToBytes = 8 * 1024 ** 2;
+/** What saves less than a tenth is not worth its memory, nor the client's time. */
+const worthwhile = 0.9;
 const allow = "GET, HEAD, OPTIONS";
 /** How long a new or changed sibling may go unnoticed; the file itself is compared on every request. */
 const siblingRecheckMs = 1000;
@@ -38,12 +64,19 @@ const settledAfterMs = 100;
 /** What the headers and objects of one entry weigh, roughly. */
 const entryOverheadBytes = 2048;
 
+/** Shared by the files of one configuration and of the next, so that there is one Worker at most. */
+const sharedCompressor = new Compressor();
+const preferredMade = new PreferredCodings(madeCodings);
+
 /** Serves the files the router found. */
 export class StaticFiles {
   readonly #config: StaticConfig;
   readonly #cache: ByteCache<Entry>;
   readonly #cacheControl: readonly { readonly regex: RegExp | null; readonly value: string }[];
   readonly #refuse: Refuse;
+  readonly #preferredSiblings: PreferredCodings;
+  readonly #compressor: Compressor;
+  readonly #complain: (why: string) => void;
 
   constructor(config: StaticConfig, options: StaticFilesOptions = {}) {
     this.#config = config;
@@ -53,6 +86,11 @@ export class StaticFiles {
       value,
     }));
     this.#refuse = options.refuse ?? ((status, headers) => new Response(null, { status, headers }));
+    this.#preferredSiblings = new PreferredCodings(
+      config.precompressed.flatMap((extension) => codings[extension] ?? []),
+    );
+    this.#compressor = options.compressor ?? sharedCompressor;
+    this.#complain = options.complain ?? (() => undefined);
   }
 
   /** Never throws; `route` is fresh from the router, whose stat says whether the cached bytes still hold. */
@@ -75,7 +113,7 @@ export class StaticFiles {
   #send(entry: Entry, method: string, headers: Headers): Response {
     // A Range is of the file itself: parts of a compressed form are of use to nobody who lost the beginning.
     const range = method === "GET" ? headers.get("range") : null;
-    const chosen = range === null && entry.compressed.length > 0 ? choose(entry, headers) : entry.identity;
+    const chosen = range === null ? this.#choose(entry, headers) : entry.identity;
     switch (evaluateConditions(headers, chosen)) {
       case "not-modified":
         return new Response(null, chosen.notModified);
@@ -90,6 +128,72 @@ export class StaticFiles {
       if (ranges !== null) return this.#sendRanges(chosen, ranges);
     }
     return sendWhole(chosen);
+  }
+
+  /** The form the client likes best of those there are. */
+  #choose({ identity, compressed, making }: Entry, headers: Headers): Representation {
+    if (making === null && compressed.length === 0) return identity;
+    const accepted = headers.get("accept-encoding");
+    if (accepted === null) return identity;
+    const wanted = (making === null ? this.#preferredSiblings : preferredMade).of(accepted);
+    const [best] = wanted;
+    if (making !== null && best !== undefined && making.left.has(best))
+      this.#make(making, best as MadeCoding);
+    for (const coding of wanted) {
+      for (const candidate of compressed) if (candidate.coding === coding) return candidate;
+    }
+    return identity;
+  }
+
+  /** Has a compressed form made for those who come later. */
+  #make(making: Making, coding: MadeCoding): void {
+    const { key, left } = making;
+    const entry = this.#cache.peek(key);
+    if (entry?.making !== making) return;
+    // With room for all, all is compressed; else only what stays long enough to be wanted twice.
+    if (this.#cache.crowded && !making.wantedBefore) {
+      making.wantedBefore = true;
+      return;
+    }
+    const { path, stat } = entry.identity;
+    const { size, mtimeMs, ctimeMs, ino, dev } = stat;
+    const queued = this.#compressor.add({
+      task: {
+        path,
+        stat: { size, mtimeMs, ctimeMs, ino, dev },
+        coding,
+        maxBytes: Math.min(Math.floor(size * worthwhile), this.#config.cacheMaxFileBytes),
+      },
+      wanted: () => this.#cache.peek(key) === entry,
+      done: (bytes) => {
+        if (bytes !== null) this.#keep(entry, making, coding, bytes);
+      },
+      failed: (why) => this.#complain(`Cannot compress ${key}: ${why}; it is served as it is`),
+    });
+    if (queued) left.delete(coding);
+  }
+
+  /** Adds a compressed form to what is still in the cache. */
+  #keep(entry: Entry, making: Making, coding: MadeCoding, bytes: Bytes): void {
+    const { key } = making;
+    const weight = making.weight + entryOverheadBytes + bytes.length;
+    if (this.#cache.peek(key) !== entry || weight > this.#config.cacheBytes) return;
+    const { path, type, stat } = entry.identity;
+    const { mtimeMs, ctimeMs, ino, dev } = stat;
+    entry.compressed.push(
+      buildRepresentation({
+        path,
+        stat: { size: bytes.length, mtimeMs, ctimeMs, ino, dev },
+        type,
+        bytes,
+        coding,
+        cacheControl: this.#cacheControlFor(key),
+        varies: true,
+        etag: this.#config.etag,
+      }),
+    );
+    making.weight = weight;
+    this.#cache.set(key, entry, weight);
   }
 
   #sendRanges(file: Representation, ranges: readonly ByteRange[]): Response {
@@ -128,9 +232,10 @@ export class StaticFiles {
     const type = mimeType(route.urlPath);
     const cacheControl = this.#cacheControlFor(route.urlPath);
     const siblings = this.#siblings(route);
-    const shared = { type, cacheControl, varies: siblings.length > 0, etag: this.#config.etag };
-
     const own = this.#read(route.path, route.stat);
+    const makes = siblings.length === 0 && this.#mayCompress(type, own.stat.size);
+    const shared = { type, cacheControl, varies: makes || siblings.length > 0, etag: this.#config.etag };
+
     const identity = buildRepresentation({ ...shared, ...own, path: route.path, coding: null });
     let settled = own.settled;
     let weight = entryOverheadBytes + (own.bytes?.length ?? 0);
@@ -144,9 +249,18 @@ export class StaticFiles {
       settled &&= read.settled;
       weight += entryOverheadBytes + (read.bytes?.length ?? 0);
     }
-    const entry: Entry = { identity, compressed, siblingsSeenAtMs: performance.now() };
+    const making = makes
+      ? { key: route.urlPath, left: new Set(madeCodings), weight, wantedBefore: false }
+      : null;
+    const entry: Entry = { identity, compressed, making, siblingsSeenAtMs: performance.now() };
     if (settled) this.#cache.set(route.urlPath, entry, weight);
     return entry;
+  }
+
+  #mayCompress(type: string, size: number): boolean {
+    const { compress, cacheBytes, cacheMaxFileBytes } = this.#config;
+    if (!compress || cacheBytes === 0 || cacheMaxFileBytes === 0) return false;
+    return size >= compressFromBytes && size <= compressUpToBytes && isCompressible(type);
   }
 
   /** The bytes of a small file with the stat that belongs to them. Throws when the file is gone. */
@@ -183,10 +297,11 @@ export class StaticFiles {
 
   #siblingsUnchanged(route: FileRoute, cached: Entry): boolean {
     const now = this.#siblings(route);
+    const known = cached.making === null ? cached.compressed : [];
     return (
-      now.length === cached.compressed.length &&
+      now.length === known.length &&
       now.every((sibling, i) => {
-        const before = cached.compressed[i];
+        const before = known[i];
         return (
           before !== undefined && before.coding === sibling.coding && isSameVersion(before.stat, sibling.stat)
         );
@@ -200,22 +315,6 @@ export class StaticFiles {
     }
     return null;
   }
-}
-
-/** The compressed form the client likes best; ours decides among equals. */
-function choose(entry: Entry, headers: Headers): Representation {
-  const accepted = headers.get("accept-encoding");
-  if (accepted === null) return entry.identity;
-  let best = entry.identity;
-  let bestWeight = 0;
-  for (const candidate of entry.compressed) {
-    const weight = encodingWeight(accepted, candidate.coding ?? "");
-    if (weight > bestWeight) {
-      best = candidate;
-      bestWeight = weight;
-    }
-  }
-  return best;
 }
 
 function sendWhole(file: Representation): Response {

@@ -14,6 +14,7 @@ const defaults: StaticConfig = {
   cacheMaxFileBytes: 64 << 10,
   cacheControl: [{ pattern: "/assets/*", value: "public, max-age=31536000, immutable" }],
   precompressed: [".br", ".zst", ".gz"],
+  compress: false,
   etag: "strong",
 };
 const longAgo = new Date("2024-01-02T03:04:05.250Z");

@@ -2,9 +2,11 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { encodingWeight } from "../../src/static/accept-encoding.ts";
 import { ByteCache } from "../../src/static/byte-cache.ts";
+import { isCompressible } from "../../src/static/compressible.ts";
 import { evaluateConditions, rangeStillApplies } from "../../src/static/conditions.ts";
 import { parseHttpDate } from "../../src/static/http-date.ts";
 import { mimeType } from "../../src/static/mime-type.ts";
+import { PreferredCodings } from "../../src/static/preferred-codings.ts";
 import { parseRange } from "../../src/static/ranges.ts";
 
 test("types come from the extension in any letter case, text with its charset", () => {
@@ -171,6 +173,28 @@ test("Accept-Encoding weights are respected", () => {
   expect(encodingWeight("gzip;q=2", "gzip")).toBe(0);
 });
 
+test("codings are ranked by the client's weights, then by our order, remembered or not", () => {
+  const preferred = new PreferredCodings(["br", "zstd", "gzip"]);
+  for (let round = 0; round < 2; round++) {
+    expect(preferred.of("gzip, deflate, br, zstd")).toEqual(["br", "zstd", "gzip"]);
+    expect(preferred.of("br;q=0.5, gzip;q=0.9")).toEqual(["gzip", "br"]);
+    expect(preferred.of("*;q=0.1, br;q=0")).toEqual(["zstd", "gzip"]);
+    expect(preferred.of("identity")).toEqual([]);
+    expect(preferred.of("")).toEqual([]);
+    expect(preferred.of(`${"x,".repeat(200)}gzip`)).toEqual(["gzip"]);
+    for (let i = 0; i < 200; i++) expect(preferred.of(`gzip;q=0.${i + 100}, br;q=0.05`)[0]).toBe("gzip");
+  }
+});
+
+test("text, and what is text in all but name, is worth compressing", () => {
+  const yes = "html css js mjs json map xml svg txt csv md webmanifest wasm ttf otf eot ico bmp geojson rss";
+  const no = "png jpg jpeg gif webp avif woff woff2 mp3 mp4 webm zip gz br zst 7z pdf docx xlsx bin tar iso";
+  for (const name of yes.split(" "))
+    expect({ name, is: isCompressible(mimeType(`/a.${name}`)) }).toEqual({ name, is: true });
+  for (const name of no.split(" "))
+    expect({ name, is: isCompressible(mimeType(`/a.${name}`)) }).toEqual({ name, is: false });
+});
+
 test("the cache stays within its bytes and keeps what is asked for", () => {
   const cache = new ByteCache<number>(100);
   for (let i = 0; i < 50; i++) {
@@ -185,4 +209,14 @@ test("the cache stays within its bytes and keeps what is asked for", () => {
   expect(cache.get("big")).toBeUndefined();
   cache.delete("k0");
   expect(cache.get("k0")).toBeUndefined();
+});
+
+test("the cache knows when it has become too small, and can be looked at without a use", () => {
+  const cache = new ByteCache<number>(60);
+  for (let i = 0; i < 3; i++) cache.set(`k${i}`, i, 20);
+  expect(cache.crowded).toBe(false);
+  expect(cache.peek("k0")).toBe(0);
+  cache.set("k3", 3, 20);
+  expect(cache.crowded).toBe(true);
+  expect(cache.peek("k0")).toBeUndefined();
 });
