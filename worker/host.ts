@@ -47,8 +47,15 @@ async function serve(options: HostOptions): Promise<number> {
   return php.runHost(HOST_FDS, options.slowLog) === 0 ? 0 : 1;
 }
 
+/**
+ * Threads share one table of descriptors: what scripts open, and four of ours for each worker. Bun does not survive
+ * the end of it, so the usual 1024 would end a host of some 240 workers.
+ */
+const THREADS_OPEN_FILES = 8192;
+
 function identityOf(options: HostOptions & Partial<Identity>): Identity {
-  const { runAs = null, nice = 0, cpuAffinity = [], openFiles } = options;
+  const { runAs = null, nice = 0, cpuAffinity = [] } = options;
+  const openFiles = options.openFiles ?? (options.isolation === "thread" ? THREADS_OPEN_FILES : undefined);
   return { runAs, nice, cpuAffinity, ...(openFiles === undefined ? {} : { openFiles }) };
 }
 

@@ -66,7 +66,8 @@ export class ThreadHost {
       .then(() => this.#tell({ kind: "exited", worker, pid: thread, exit: { code: 0 } }))
       .catch((error: unknown) => {
         const errno = error instanceof Error && "errno" in error ? Number(error.errno) : 0;
-        console.error(error instanceof Error ? error.message : String(error));
+        // The front says the rest, with the number.
+        if (errno === 0) console.error(error instanceof Error ? error.message : String(error));
         // One that had started is not known to have ended: its host cannot be trusted any more.
         if (thread !== 0) this.#php.exitNow(1);
         this.#tell({ kind: "spawn-failed", worker, errno });

@@ -69,6 +69,7 @@ struct thread {
     pthread_mutex_t lock; /* for `alive`: a thread is signalled only while it is there */
     bool alive;
     bool ended; /* it has ended by itself, and not in an extension's exit() */
+    bool taken; /* started, and not joined yet */
 };
 
 static struct phprun_pool *pool;
@@ -195,6 +196,11 @@ int32_t phprun_thread_start(uint32_t number, uint32_t generation, int32_t life_f
         return -EINVAL;
     }
     struct thread *thread = &threads[number];
+    if (thread->taken) {
+        /* Its keeper has gone and left it behind: what it has is not to be written over. */
+        close(life_fd);
+        return -EBUSY;
+    }
     thread->worker = (struct worker){.pool = pool, .number = number, .spool_fd = spool};
     thread->generation = generation;
     thread->life_fd = life_fd;
@@ -210,6 +216,7 @@ int32_t phprun_thread_start(uint32_t number, uint32_t generation, int32_t life_f
         close(life_fd);
         return -error;
     }
+    thread->taken = true;
     while (sem_wait(&thread->ready) != 0) {
     }
     return (int32_t)thread->worker.thread;
@@ -217,7 +224,10 @@ int32_t phprun_thread_start(uint32_t number, uint32_t generation, int32_t life_f
 
 void phprun_thread_join(uint32_t number)
 {
-    pthread_join(threads[number].id, NULL);
+    if (number < pool->worker_count && threads[number].taken) {
+        pthread_join(threads[number].id, NULL);
+        threads[number].taken = false;
+    }
 }
 
 void phprun_thread_deadline(uint32_t number)

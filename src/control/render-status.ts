@@ -132,7 +132,10 @@ function remarks(pool: PublicPool, paper: Paper): string[] {
   for (const { number, state, hostPid, workers, inFlight, ageMs, residentBytes } of generations) {
     if (state === "current") {
       if (pool.isolation === "thread")
-        remark("threads", `of host ${hostPid}, which holds ${shortSize(residentBytes)}`);
+        remark(
+          "threads",
+          `of host ${hostPid}${residentBytes === 0 ? "" : `, which holds ${shortSize(residentBytes)}`}`,
+        );
       continue;
     }
     const workerCount = `${workers} ${workers === 1 ? "worker" : "workers"}`;

@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "bun:test";
 import type { PoolStatus, ServerStatus } from "../../src/control/status.ts";
-import { command, eventually, type Server, type Tree } from "../harness.ts";
-import { allGone, childrenOf, type Finished, isRunning, run } from "./support.ts";
+import { command, eventually, isolationConfig, type Server, type Tree } from "../harness.ts";
+import { allGone, childrenOf, type Finished, isolationOf, isRunning, run } from "./support.ts";
 
 /** A command as the user that runs the server types it. */
 export async function phprun(server: Server, ...args: string[]): Promise<Finished> {
@@ -30,13 +30,13 @@ export async function poolOf(server: Server, name = "default"): Promise<PoolStat
   return found;
 }
 
-/** Writes phprun.yaml anew, with the address and the docroot that the server was started with. */
+/** Writes phprun.yaml anew, with the address, the docroot and the isolation that the server was started with. */
 export function configure(server: Server, config: Tree): void {
   const { server: place = {}, php = {} } = config as { server?: Tree; php?: Tree };
   const tree = {
     ...config,
     server: { host: "127.0.0.1", port: 0, ...place },
-    php: { docroot: server.docroot, ...php },
+    php: { docroot: server.docroot, ...isolationConfig(isolationOf(server)), ...php },
   };
   server.write("phprun.yaml", JSON.stringify(tree));
 }
@@ -56,7 +56,7 @@ export async function refusedReload(server: Server): Promise<string> {
   return err;
 }
 
-/** The hosts and workers of a server, without zombies, in the order of their pids. */
+/** The processes of hosts and workers of a server, without zombies, in the order of their pids. */
 export function family(server: Server): number[] {
   const hosts = childrenOf(server.pid);
   return [...hosts, ...hosts.flatMap(childrenOf)].filter(isRunning).sort((a, b) => a - b);

@@ -11,6 +11,8 @@ import {
   onePool,
   run,
   startedPids,
+  underEachIsolation,
+  WORKER_ID,
   workerPids,
 } from "./support.ts";
 
@@ -26,8 +28,8 @@ $dies = count(file($flag)) <= (int) ($_GET['deaths'] ?? 1);
 `;
 
 const files = {
-  "pid.php": "<?php echo getmypid();",
-  "wait.php": `<?php ${GATE} gate($_GET['gate'] ?? 'wait'); echo getmypid();`,
+  "pid.php": `<?php echo ${WORKER_ID};`,
+  "wait.php": `<?php ${GATE} gate($_GET['gate'] ?? 'wait'); echo ${WORKER_ID};`,
   "kill.php": "<?php posix_kill(getmypid(), (int) $_GET['signal']); echo 'alive';",
   "c.php":
     "<?php function crash($ffi) { eval($_GET['code']); } crash(FFI::cdef(file_get_contents(__DIR__ . '/c.h')));",
@@ -35,7 +37,7 @@ const files = {
   "recursion.php":
     "<?php class A { function __get($n) { return (new A)->{$n . 'x'}; } } $d = fn($x) => array_map($GLOBALS['d'], [$x]); $d(1);",
   "deadly.php": `<?php ${DEADLY} if ($dies) posix_kill(getmypid(), 9);
-    echo $_SERVER['REQUEST_METHOD'], ' ', file_get_contents('php://input'), ' ', getmypid();`,
+    echo $_SERVER['REQUEST_METHOD'], ' ', file_get_contents('php://input'), ' ', ${WORKER_ID};`,
   "deadly-late.php": `<?php ${DEADLY} while (ob_get_level() > 0) ob_end_flush(); echo 'first part'; flush();
     while (!file_exists("$flag.gate")) { usleep(1000); clearstatcache(); }
     if ($dies) posix_kill(getmypid(), 9); echo ', second part';`,
@@ -105,32 +107,49 @@ for (const [signal, name, place] of [
   });
 }
 
-test("crashes in C are told with the PHP function that called it", async () => {
-  await using server = await start({
-    files,
-    config: onePool({ worker_count: 1, ini: { "ffi.enable": "1", memory_limit: "-1" } }),
-  });
-  const crash = async (code: string): Promise<string> => {
+underEachIsolation(({ threads, begin }) => {
+  test("crashes in C are told with the PHP function that called it", async () => {
+    await using server = await begin({
+      files,
+      config: onePool({ worker_count: 1, ini: { "ffi.enable": "1", memory_limit: "-1" } }),
+    });
+    const told = threads
+      ? /error a worker crashed, and took its host with it: (.*)$/m
+      : /error a worker died: (.*)$/m;
+    const crash = async (code: string): Promise<string> => {
+      const from = server.log.mark();
+      expect((await get(server, `/c.php?code=${encodeURIComponent(code)}`)).status).toBe(502);
+      return (await server.waitForLog(told, from))[1] ?? "";
+    };
+    const place = /script=\S+\/c\.php uri=.* in=.*eval\(\)'d code/;
+    expect(await crash("$ffi->memset(FFI::cast('void *', 8), 1, 8);")).toMatch(/^signal 11 \(SIGSEGV\)/);
+    expect(await crash("$ffi->abort();")).toMatch(/^signal 6 \(SIGABRT\)/);
+    expect(await crash("$ffi->abort();")).toMatch(place);
+    for (const status of [0, 3]) {
+      expect(await crash(`$ffi->exit(${status});`)).toStartWith("something in it called exit() pool=default");
+      if (threads) {
+        const from = server.log.mark();
+        // Then nobody can tell which of them it was.
+        expect(
+          (await get(server, `/c.php?code=${encodeURIComponent(`$ffi->_exit(${status});`)}`)).status,
+        ).toBe(502);
+        await server.waitForLog(
+          /1 worker is lost with its host, and with it 1 request pool=default gen=\d+ scripts=\S+\/c\.php$/m,
+          from,
+        );
+      } else {
+        expect(await crash(`$ffi->_exit(${status});`)).toStartWith(`exit code ${status} pool=default`);
+      }
+    }
     const from = server.log.mark();
-    expect((await get(server, `/c.php?code=${encodeURIComponent(code)}`)).status).toBe(502);
-    return (await server.waitForLog(/error a worker died: (.*)$/m, from))[1] ?? "";
-  };
-  const place = /script=\S+\/c\.php uri=.* in=.*eval\(\)'d code/;
-  expect(await crash("$ffi->memset(FFI::cast('void *', 8), 1, 8);")).toMatch(/^signal 11 \(SIGSEGV\)/);
-  expect(await crash("$ffi->abort();")).toMatch(/^signal 6 \(SIGABRT\)/);
-  expect(await crash("$ffi->abort();")).toMatch(place);
-  for (const status of [0, 3]) {
-    expect(await crash(`$ffi->exit(${status});`)).toStartWith("something in it called exit() pool=default");
-    expect(await crash(`$ffi->_exit(${status});`)).toStartWith(`exit code ${status} pool=default`);
-  }
-  const from = server.log.mark();
-  expect((await get(server, "/recursion.php")).status).toBeOneOf([500, 502]);
-  // From PHP 8.3 on the engine notices and raises an Error.
-  await server.waitForLog(
-    /signal 11 \(SIGSEGV\).*recursion\.php.* in=\S+.*recursion\.php|Maximum call stack/,
-    from,
-  );
-  await served(server);
+    expect((await get(server, "/recursion.php")).status).toBeOneOf([500, 502]);
+    // From PHP 8.3 on the engine notices and raises an Error.
+    await server.waitForLog(
+      /signal 11 \(SIGSEGV\).*recursion\.php.* in=\S+.*recursion\.php|Maximum call stack/,
+      from,
+    );
+    await served(server);
+  });
 });
 
 test("a worker killed from outside costs its request a 502, an idle one costs nothing", async () => {
@@ -179,93 +198,106 @@ async function send(server: Server, method: string, path: string, body = ""): Pr
   );
 }
 
-test("with retry a safe request whose worker died gets a second one, and no third", async () => {
-  await using server = await start({ files, config: observedPool({ worker_count: 2, retry: true }) });
-  for (const method of ["GET", "HEAD", "OPTIONS"]) {
-    const once = await send(server, method, `/deadly.php?flag=${method}-once`);
-    expect([method, once.status]).toEqual([method, 200]);
-    expect(once.text).toMatch(method === "HEAD" ? /^$/ : new RegExp(`^${method}  \\d+$`));
-    expect(await runs(server, `${method}-once`)).toBe(2);
-    const always = await send(server, method, `/deadly.php?deaths=99&flag=${method}-always`);
-    expect([method, always.status]).toEqual([method, 502]);
-    expect(await runs(server, `${method}-always`)).toBe(2);
-  }
-  for (const method of ["POST", "PUT", "DELETE", "PATCH"]) {
-    const { status } = await send(server, method, `/deadly.php?flag=${method}`, "a=1");
-    expect([method, status, await runs(server, method)]).toEqual([method, 502, 1]);
-  }
-  expect(await poolPage(server)).toMatchObject({
-    requests: { retried: 6, lost: 7 },
-    restarts: { crash: 13 },
-  });
-  await served(server);
-});
-
-test("a second worker gets the same body, be it in memory or in the spool file", async () => {
-  await using server = await start({ files, config: onePool({ worker_count: 1, retry: true }) });
-  for (const [flag, body] of [
-    ["small", "0123456789"],
-    ["large", "phprun ".repeat(100_000)],
-  ] as const) {
-    const answer = await send(server, "OPTIONS", `/deadly.php?flag=${flag}`, body);
-    expect([flag, answer.status]).toEqual([flag, 200]);
-    expect(answer.text.startsWith(`OPTIONS ${body} `)).toBeTrue();
-    expect(await runs(server, flag)).toBe(2);
-  }
-});
-
-test("what has been sent is not sent again: a response that had begun is cut off, retry or not", async () => {
-  await using server = await start({ files, config: observedPool({ worker_count: 2, retry: true }) });
-  for (const [method, flag] of [
-    ["GET", "late-get"],
-    ["HEAD", "late-head"],
-  ] as const) {
-    const connection = raw(
-      server.url,
-      `${method} /deadly-late.php?flag=${flag} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
-      method,
-    );
-    await server.record(flag, /run/);
-    server.openGate(flag);
-    const answer = await connection;
-    if (method === "GET") expect(answer).toMatchObject({ status: 200, text: "first part", whole: false });
-    else expect(answer).toMatchObject({ status: 200, text: "" });
-    await eventually("the death is known", () =>
-      logLines(server, new RegExp(`a worker died.*flag=${flag}`)).length > 0 ? true : undefined,
-    );
+underEachIsolation(({ threads, begin }) => {
+  test("with retry a safe request whose worker died gets a second one, and no third", async () => {
+    await using server = await begin({ files, config: observedPool({ worker_count: 2, retry: true }) });
+    // A host takes longer to be back than a worker.
+    const [safe, unsafe] = threads
+      ? [["GET"], ["POST"]]
+      : [
+          ["GET", "HEAD", "OPTIONS"],
+          ["POST", "PUT", "DELETE", "PATCH"],
+        ];
+    for (const method of safe) {
+      const once = await send(server, method, `/deadly.php?flag=${method}-once`);
+      expect([method, once.status]).toEqual([method, 200]);
+      expect(once.text).toMatch(method === "HEAD" ? /^$/ : new RegExp(`^${method}  \\d+$`));
+      expect(await runs(server, `${method}-once`)).toBe(2);
+      const always = await send(server, method, `/deadly.php?deaths=99&flag=${method}-always`);
+      expect([method, always.status]).toEqual([method, 502]);
+      expect(await runs(server, `${method}-always`)).toBe(2);
+    }
+    for (const method of unsafe) {
+      const { status } = await send(server, method, `/deadly.php?flag=${method}`, "a=1");
+      expect([method, status, await runs(server, method)]).toEqual([method, 502, 1]);
+    }
+    const { requests, restarts } = await poolPage(server);
+    expect(requests).toMatchObject({ retried: 2 * safe.length, lost: safe.length + unsafe.length });
+    expect(threads ? restarts.host : restarts.crash).toBe(3 * safe.length + unsafe.length);
     await served(server);
-    expect(await runs(server, flag)).toBe(1);
-  }
-  expect(await get(server, "/deadly-after.php?flag=after")).toMatchObject({ status: 200, text: "answer" });
-  await served(server);
-  expect(await runs(server, "after")).toBe(1);
-  expect((await poolPage(server)).requests.retried).toBe(0);
-});
+  });
 
-test("without retry nothing is run twice, and a response that had begun is cut off all the same", async () => {
-  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  expect((await get(server, "/deadly.php?flag=once")).status).toBe(502);
-  await served(server);
-  expect(await runs(server, "once")).toBe(1);
-  server.openGate("late");
-  const { status, text, whole } = await get(server, "/deadly-late.php?flag=late");
-  expect([status, text, whole]).toEqual([200, "first part", false]);
-  await served(server);
-});
+  test("a second worker gets the same body, be it in memory or in the spool file", async () => {
+    await using server = await begin({ files, config: onePool({ worker_count: 1, retry: true }) });
+    for (const [flag, body] of [
+      ["small", "0123456789"],
+      ["large", "phprun ".repeat(100_000)],
+    ] as const) {
+      const answer = await send(server, "OPTIONS", `/deadly.php?flag=${flag}`, body);
+      expect([flag, answer.status]).toEqual([flag, 200]);
+      expect(answer.text.startsWith(`OPTIONS ${body} `)).toBeTrue();
+      expect(await runs(server, flag)).toBe(2);
+    }
+  });
 
-test("what only waited for a worker has not been tried: it may still be given a second one", async () => {
-  await using server = await start({ files, config: onePool({ worker_count: 1, retry: true }) });
-  using blocking = await ask(server, "/wait.php");
-  await server.record("wait", /here/);
-  const waiting = get(server, "/deadly.php?flag=once");
-  await allIn(server);
-  // It is taken back from the ring of a host that dies, and then it kills its worker.
-  await killHost(server);
-  await server.record("wait", /here\nhere/);
-  server.openGate("wait");
-  expect((await blocking.response()).status).toBe(200);
-  expect((await waiting).status).toBe(200);
-  expect(await runs(server, "once")).toBe(2);
+  test("what has been sent is not sent again: a response that had begun is cut off, retry or not", async () => {
+    await using server = await begin({ files, config: observedPool({ worker_count: 2, retry: true }) });
+    for (const [number, [method, flag]] of (
+      [
+        ["GET", "late-get"],
+        ["HEAD", "late-head"],
+      ] as const
+    ).entries()) {
+      const connection = raw(
+        server.url,
+        `${method} /deadly-late.php?flag=${flag} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+        method,
+      );
+      await server.record(flag, /run/);
+      server.openGate(flag);
+      const answer = await connection;
+      if (method === "GET") expect(answer).toMatchObject({ status: 200, text: "first part", whole: false });
+      else expect(answer).toMatchObject({ status: 200, text: "" });
+      await eventually("the death is known", () =>
+        logLines(server, threads ? /host ended with/ : new RegExp(`a worker died.*flag=${flag}`)).length >
+        (threads ? number : 0)
+          ? true
+          : undefined,
+      );
+      await served(server);
+      expect(await runs(server, flag)).toBe(1);
+    }
+    expect(await get(server, "/deadly-after.php?flag=after")).toMatchObject({ status: 200, text: "answer" });
+    await served(server);
+    expect(await runs(server, "after")).toBe(1);
+    expect((await poolPage(server)).requests.retried).toBe(0);
+  });
+
+  test("without retry nothing is run twice, and a response that had begun is cut off all the same", async () => {
+    await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+    expect((await get(server, "/deadly.php?flag=once")).status).toBe(502);
+    await served(server);
+    expect(await runs(server, "once")).toBe(1);
+    server.openGate("late");
+    const { status, text, whole } = await get(server, "/deadly-late.php?flag=late");
+    expect([status, text, whole]).toEqual([200, "first part", false]);
+    await served(server);
+  });
+
+  test("what only waited for a worker has not been tried: it may still be given a second one", async () => {
+    await using server = await begin({ files, config: onePool({ worker_count: 1, retry: true }) });
+    using blocking = await ask(server, "/wait.php");
+    await server.record("wait", /here/);
+    const waiting = get(server, "/deadly.php?flag=once");
+    await allIn(server);
+    // It is taken back from the ring of a host that dies, and then it kills its worker.
+    await killHost(server);
+    await server.record("wait", /here\nhere/);
+    server.openGate("wait");
+    expect((await blocking.response()).status).toBe(200);
+    expect((await waiting).status).toBe(200);
+    expect(await runs(server, "once")).toBe(2);
+  });
 });
 
 test("the time that a request has run is not counted as time in the queue when it is given a second worker", async () => {
@@ -290,43 +322,45 @@ test("the time that a request has run is not counted as time in the queue when i
 
 // ---- hosts ----------------------------------------------------------------------------------------------
 
-test("a host that is killed has its successor soon: what waits is served by it, what ran gets 502", async () => {
-  await using server = await start({ files, config: observedPool({ worker_count: 1 }) });
-  const old = await served(server);
-  using running = await ask(server, "/wait.php");
-  await server.record("wait", /here/);
-  const waiting = await Promise.all(Array.from({ length: 40 }, () => ask(server, "/pid.php")));
-  await allIn(server);
-  const killedAt = performance.now();
-  process.kill(await hostOf(server), "SIGKILL");
-  expect((await running.response()).status).toBe(502);
-  for (const connection of waiting) {
-    const { status, text } = await connection.response();
-    expect(status).toBe(200);
-    expect(Number(text)).not.toBe(old);
-    connection.close();
-  }
-  const tookMs = performance.now() - killedAt;
-  console.log(`a new host has served what waited after ${tookMs.toFixed(0)} ms`);
-  // 500 ms are wanted, on a machine that has nothing else to do.
-  expect(tookMs).toBeLessThan(5000);
-  expect(await poolPage(server)).toMatchObject({
-    generation: 2,
-    restarts: { host: 1 },
-    requests: { lost: 1 },
+underEachIsolation(({ begin }) => {
+  test("a host that is killed has its successor soon: what waits is served by it, what ran gets 502", async () => {
+    await using server = await begin({ files, config: observedPool({ worker_count: 1 }) });
+    const old = await served(server);
+    using running = await ask(server, "/wait.php");
+    await server.record("wait", /here/);
+    const waiting = await Promise.all(Array.from({ length: 40 }, () => ask(server, "/pid.php")));
+    await allIn(server);
+    const killedAt = performance.now();
+    process.kill(await hostOf(server), "SIGKILL");
+    expect((await running.response()).status).toBe(502);
+    for (const connection of waiting) {
+      const { status, text } = await connection.response();
+      expect(status).toBe(200);
+      expect(Number(text)).not.toBe(old);
+      connection.close();
+    }
+    const tookMs = performance.now() - killedAt;
+    console.log(`a new host has served what waited after ${tookMs.toFixed(0)} ms`);
+    // 500 ms are wanted, on a machine that has nothing else to do.
+    expect(tookMs).toBeLessThan(5000);
+    expect(await poolPage(server)).toMatchObject({
+      generation: 2,
+      restarts: { host: 1 },
+      requests: { lost: 1 },
+    });
+    await allGone([old]);
   });
-  await allGone([old]);
-});
 
-test("with retry a killed host costs no safe request at all", async () => {
-  await using server = await start({ files, config: observedPool({ worker_count: 2, retry: true }) });
-  using running = await ask(server, "/wait.php");
-  await server.record("wait", /here/);
-  process.kill(await hostOf(server), "SIGKILL");
-  await server.record("wait", /here\nhere/);
-  server.openGate("wait");
-  expect((await running.response()).status).toBe(200);
-  expect(await poolPage(server)).toMatchObject({ generation: 2, requests: { lost: 0, retried: 1 } });
+  test("with retry a killed host costs no safe request at all", async () => {
+    await using server = await begin({ files, config: observedPool({ worker_count: 2, retry: true }) });
+    using running = await ask(server, "/wait.php");
+    await server.record("wait", /here/);
+    process.kill(await hostOf(server), "SIGKILL");
+    await server.record("wait", /here\nhere/);
+    server.openGate("wait");
+    expect((await running.response()).status).toBe(200);
+    expect(await poolPage(server)).toMatchObject({ generation: 2, requests: { lost: 0, retried: 1 } });
+  });
 });
 
 test("a host killed while a child of a script lives on costs nothing but that host", async () => {

@@ -12,6 +12,8 @@ import {
   onePool,
   Scratch,
   statusOf,
+  underEachIsolation,
+  WORKER_ID,
   workerPids,
   mayChangeUser,
 } from "./support.ts";
@@ -38,7 +40,7 @@ const forkers = {
     "<?php $pid = pcntl_fork(); if ($pid === 0) { posix_setsid(); while (true) sleep(300); } echo $pid;",
 };
 
-const files = { "pid.php": "<?php echo getmypid();", ...starters, ...forkers };
+const files = { "pid.php": `<?php echo ${WORKER_ID};`, ...starters, ...forkers };
 
 /** Ends what a test has let a script start. */
 class Started implements Disposable {
@@ -74,29 +76,113 @@ function inodesOfPort(port: number): string[] {
   );
 }
 
-for (const script of Object.keys(starters)) {
-  test(`${script}: the program holds nothing of the server's, and the server ends without it`, async () => {
+underEachIsolation(({ threads, begin }) => {
+  /** What a thread may start: it is refused to fork. */
+  const left = Object.keys(threads ? starters : { ...starters, ...forkers });
+
+  for (const script of Object.keys(starters)) {
+    test(`${script}: the program holds nothing of the server's, and the server ends without it`, async () => {
+      using started = new Started();
+      await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+      const [worker = 0] = await workerPids(server, 1);
+      const hosts = childrenOf(server.pid);
+      const pid = await started.by(server, script);
+
+      const open = [...descriptors(pid)];
+      const ours = new Set([...descriptors(worker)].filter(([fd]) => fd > 2).map(([, target]) => target));
+      const beyond = open.filter(([fd, target]) => fd > 2 && !target.endsWith(`/${script}`));
+      expect(
+        beyond.filter(([, target]) => ours.has(target) || /memfd|anon_inode|socket:/.test(target)),
+      ).toEqual([]);
+      const listening = inodesOfPort(server.port);
+      expect(open.filter(([, target]) => listening.includes(target))).toEqual([]);
+
+      expect(await server.stop()).toBe(0);
+      await allGone([...hosts, worker]);
+      expect(isRunning(pid)).toBeTrue();
+      await canListen(server.port);
+    });
+  }
+
+  test("what scripts left running keeps no worker and no host from being replaced", async () => {
     using started = new Started();
-    await using server = await start({ files, config: onePool({ worker_count: 1 }) });
+    await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+    for (const script of left) await started.by(server, script);
+    const [worker = 0] = await workerPids(server, 1);
+    // The end of a thread is that of its host.
+    if (!threads) {
+      process.kill(worker, "SIGKILL");
+      await allGone([worker]);
+    }
+    const [next = 0] = await workerPids(server, 1);
+    expect((await get(server, "/pid.php")).text).toBe(String(next));
+
+    const [host = 0] = childrenOf(server.pid);
+    process.kill(host, "SIGKILL");
+    await allGone([host, next]);
+    expect((await get(server, "/pid.php")).status).toBe(200);
+    expect(childrenOf(server.pid)).not.toContain(host);
+  });
+
+  test("what scripts left running keeps no port open when the front is killed", async () => {
+    using started = new Started();
+    await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+    for (const script of left) await started.by(server, script);
     const [worker = 0] = await workerPids(server, 1);
     const hosts = childrenOf(server.pid);
-    const pid = await started.by(server, script);
-
-    const open = [...descriptors(pid)];
-    const ours = new Set([...descriptors(worker)].filter(([fd]) => fd > 2).map(([, target]) => target));
-    const beyond = open.filter(([fd, target]) => fd > 2 && !target.endsWith(`/${script}`));
-    expect(
-      beyond.filter(([, target]) => ours.has(target) || /memfd|anon_inode|socket:/.test(target)),
-    ).toEqual([]);
-    const listening = inodesOfPort(server.port);
-    expect(open.filter(([, target]) => listening.includes(target))).toEqual([]);
-
-    expect(await server.stop()).toBe(0);
-    await allGone([...hosts, worker]);
-    expect(isRunning(pid)).toBeTrue();
+    server.signal("SIGKILL");
+    await allGone([server.pid, ...hosts, worker]);
     await canListen(server.port);
   });
-}
+
+  test("requests that start programs leave no descriptor in the front", async () => {
+    using started = new Started();
+    await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+    await started.by(server, "exec.php");
+    const [host = 0] = childrenOf(server.pid);
+    const before = descriptors(server.pid).size;
+    const hostBefore = descriptors(host).size;
+    for (let i = 0; i < 5; i++) await started.by(server, "exec-stderr.php");
+    await eventually(
+      "the front has as many descriptors as before",
+      () => (descriptors(server.pid).size <= before ? true : undefined),
+      () => `${before}, now ${JSON.stringify([...descriptors(server.pid)])}`,
+    );
+    expect(descriptors(host).size).toBeLessThanOrEqual(hostBefore);
+  });
+
+  test("programs of scripts have the soft limit of open files that the system has, and may raise it", async () => {
+    const script = "<?php echo shell_exec('ulimit -Sn; ulimit -Hn; ulimit -Sn 1025 && ulimit -Sn');";
+    await using server = await begin({
+      files: { "limit.php": script },
+      config: onePool({ worker_count: 1 }),
+    });
+    const [, hard = 0] = limitsOf(server.pid);
+    const { text } = await get(server, "/limit.php");
+    // A host of threads needs more itself: what all of them open is in one table.
+    const inherited = Math.min(threads ? 8192 : 1024, hard);
+    expect(text.trim().split("\n").slice(0, 2).map(Number)).toEqual([inherited, hard]);
+    if (hard > 1024) expect(text.trim().split("\n")[2]).toBe("1025");
+    // The front itself holds every connection.
+    expect(limitsOf(server.pid)).toEqual([hard, hard]);
+  });
+
+  for (const script of threads ? ["exec-stderr.php", "popen.php"] : left) {
+    test(`${script}: what it left running does not hold up a reload, nor the old generation's end`, async () => {
+      using started = new Started();
+      await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+      const [worker = 0] = await workerPids(server, 1);
+      const hosts = childrenOf(server.pid);
+      const pid = await started.by(server, script);
+      server.signal("SIGHUP");
+      await allGone([...hosts, worker]);
+      const { status, text } = await get(server, "/pid.php");
+      expect(status).toBe(200);
+      expect(text).not.toBe(String(worker));
+      expect(isRunning(pid)).toBeTrue();
+    });
+  }
+});
 
 for (const script of Object.keys(forkers)) {
   test(`${script}: a fork that outlives its request keeps no client and no listener, and the server ends without it`, async () => {
@@ -116,59 +202,6 @@ for (const script of Object.keys(forkers)) {
     await canListen(server.port);
   });
 }
-
-test("what scripts left running keeps no worker and no host from being replaced", async () => {
-  using started = new Started();
-  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  for (const script of Object.keys(files).slice(1)) await started.by(server, script);
-  const [worker = 0] = await workerPids(server, 1);
-  process.kill(worker, "SIGKILL");
-  await allGone([worker]);
-  const [next = 0] = await workerPids(server, 1);
-  expect((await get(server, "/pid.php")).text).toBe(String(next));
-
-  const [host = 0] = childrenOf(server.pid);
-  process.kill(host, "SIGKILL");
-  await allGone([host, next]);
-  expect((await get(server, "/pid.php")).status).toBe(200);
-  expect(childrenOf(server.pid)).not.toContain(host);
-});
-
-test("what scripts left running keeps no port open when the front is killed", async () => {
-  using started = new Started();
-  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  for (const script of Object.keys(files).slice(1)) await started.by(server, script);
-  const [worker = 0] = await workerPids(server, 1);
-  const hosts = childrenOf(server.pid);
-  server.signal("SIGKILL");
-  await allGone([server.pid, ...hosts, worker]);
-  await canListen(server.port);
-});
-
-test("requests that start programs leave no descriptor in the front", async () => {
-  using started = new Started();
-  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  await started.by(server, "exec.php");
-  const before = descriptors(server.pid).size;
-  for (let i = 0; i < 5; i++) await started.by(server, "exec-stderr.php");
-  await eventually(
-    "the front has as many descriptors as before",
-    () => (descriptors(server.pid).size <= before ? true : undefined),
-    () => `${before}, now ${JSON.stringify([...descriptors(server.pid)])}`,
-  );
-});
-
-test("programs of scripts have the soft limit of open files that the system has, and may raise it", async () => {
-  const script = "<?php echo shell_exec('ulimit -Sn; ulimit -Hn; ulimit -Sn 1025 && ulimit -Sn');";
-  await using server = await start({ files: { "limit.php": script }, config: onePool({ worker_count: 1 }) });
-  const [, hard = 0] = limitsOf(server.pid);
-  const { text } = await get(server, "/limit.php");
-  const inherited = Math.min(1024, hard);
-  expect(text.trim().split("\n").slice(0, 2).map(Number)).toEqual([inherited, hard]);
-  if (hard > 1024) expect(text.trim().split("\n")[2]).toBe("1025");
-  // The front itself holds every connection.
-  expect(limitsOf(server.pid)).toEqual([hard, hard]);
-});
 
 /* ---- as another user ---- */
 
@@ -309,25 +342,6 @@ test.skipIf(!permitted)(
     expect(await server.get("/pid.php")).toMatch(/^\d+$/);
   },
 );
-
-/* ---- reload ---- */
-
-// Needs the reload by SIGHUP.
-for (const script of Object.keys({ ...starters, ...forkers })) {
-  test(`${script}: what it left running does not hold up a reload, nor the old generation's end`, async () => {
-    using started = new Started();
-    await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-    const [worker = 0] = await workerPids(server, 1);
-    const hosts = childrenOf(server.pid);
-    const pid = await started.by(server, script);
-    server.signal("SIGHUP");
-    await allGone([...hosts, worker]);
-    const { status, text } = await get(server, "/pid.php");
-    expect(status).toBe(200);
-    expect(text).not.toBe(String(worker));
-    expect(isRunning(pid)).toBeTrue();
-  });
-}
 
 function limitsOf(pid: number): number[] {
   const [, soft, hard] =

@@ -1,7 +1,19 @@
-import { expect } from "bun:test";
-import { type Server, start, test } from "../harness.ts";
+import { describe, expect } from "bun:test";
+import { eventually, type Server, start, targets, test, type Tree } from "../harness.ts";
+import { ztsLibphp } from "../zts.ts";
 import { logLines, observedPool, poolPage } from "./observe.ts";
-import { allGone, get, isRunning, memoryKb, workerPids } from "./support.ts";
+import {
+  allGone,
+  ask,
+  childrenOf,
+  GATE,
+  get,
+  isRunning,
+  memoryKb,
+  underEachIsolation,
+  WORKER_ID,
+  workerPids,
+} from "./support.ts";
 
 /* Workers that hold too much: replaced between two requests, killed only when one request takes far too much. */
 
@@ -15,12 +27,17 @@ function leak(int $megabytes): void {
 `;
 
 const files = {
-  "pid.php": "<?php echo getmypid();",
+  "pid.php": `<?php echo ${WORKER_ID};`,
   "leak.php": `<?php ${LEAK} leak((int) $_GET['mb']); echo getmypid();`,
   // Takes its time, so that it is seen while it grows.
   "grow.php": `<?php ${LEAK} for ($i = 0; $i < 400; $i++) { leak(4); usleep(10000); } echo 'done';`,
   "grow-after.php": `<?php ${LEAK} echo 'answer'; fastcgi_finish_request(); for (;;) { leak(4); usleep(10000); }`,
   "grow-begun.php": `<?php ${LEAK} while (ob_get_level() > 0) ob_end_flush(); echo 'x'; flush(); for (;;) { leak(4); usleep(10000); }`,
+  "hold.php": `<?php ${GATE} $all = str_repeat('x', (int) $_GET['mb'] << 20); gate('hold'); echo ${WORKER_ID};`,
+  "take-after.php":
+    "<?php echo 'answer'; fastcgi_finish_request(); $all = []; for (;;) { $all[] = str_repeat('x', 4 << 20); usleep(10000); }",
+  "take-begun.php":
+    "<?php while (ob_get_level() > 0) ob_end_flush(); echo 'x'; flush(); $all = []; for (;;) { $all[] = str_repeat('x', 4 << 20); usleep(10000); }",
   "grow-php.php": "<?php $all = []; for (;;) $all[] = str_repeat('x', 1 << 20);",
   "after.php": `<?php ${LEAK} echo getmypid(); fastcgi_finish_request(); leak((int) $_GET['mb']);`,
 };
@@ -133,17 +150,19 @@ test("a worker killed for its memory has answered before, or is cut off in its a
   expect(await poolPage(server)).toMatchObject({ restarts: { memory_kill: 2 }, requests: { lost: 0 } });
 });
 
-test("what PHP's own memory_limit forbids is PHP's error, and its worker goes on", async () => {
-  await using server = await start({
-    files,
-    config: observedPool({ worker_count: 1, memory_limit_mb: 200, ini: { memory_limit: "64M" } }),
+underEachIsolation(({ begin }) => {
+  test("what PHP's own memory_limit forbids is PHP's error, and its worker goes on", async () => {
+    await using server = await begin({
+      files,
+      config: observedPool({ worker_count: 1, memory_limit_mb: 200, ini: { memory_limit: "64M" } }),
+    });
+    const before = await served(server);
+    expect((await get(server, "/grow-php.php")).status).toBe(500);
+    await server.waitForLog(/Allowed memory size of 67108864 bytes exhausted/);
+    expect(await served(server)).toBe(before);
+    const { restarts } = await poolPage(server);
+    expect(restarts).toMatchObject({ memory: 0, memory_kill: 0, crash: 0 });
   });
-  const before = await served(server);
-  expect((await get(server, "/grow-php.php")).status).toBe(500);
-  await server.waitForLog(/Allowed memory size of 67108864 bytes exhausted/);
-  expect(await served(server)).toBe(before);
-  const { restarts } = await poolPage(server);
-  expect(restarts).toMatchObject({ memory: 0, memory_kill: 0, crash: 0 });
 });
 
 test("an idle worker that holds more than its limit is replaced, and requests go on", async () => {
@@ -162,4 +181,87 @@ test("an idle worker that holds more than its limit is replaced, and requests go
   expect(restarts.memory).toBeGreaterThanOrEqual(2);
   expect(restarts).toMatchObject({ memory_kill: 0, crash: 0, exit: 0, idle: 0 });
   expect(requests).toMatchObject({ served: 20, lost: 0 });
+});
+
+const threadTest = test.skipIf(ztsLibphp === null);
+
+describe(`workers in threads${ztsLibphp === null ? " (skipped: no ZTS libphp, run ./setup.sh --zts)" : ""}`, () => {
+  const begin = async (pool: Tree) =>
+    await start({
+      isolation: "thread",
+      target: targets.at(-1) ?? "source",
+      files,
+      config: observedPool({ ...pool, ini: { ...ini, memory_limit: "-1" } }),
+    });
+  const hostOf = (server: Server): number[] => childrenOf(server.pid).filter(isRunning);
+
+  threadTest("one that was seen over its limit is replaced after its request, in the same host", async () => {
+    await using server = await begin({ worker_count: 2, memory_limit_mb: 50 });
+    const hosts = hostOf(server);
+    const held = await ask(server, "/hold.php?mb=80");
+    await server.waitForLog(
+      /info {2}replacing a worker: it holds 8\d MiB of its own, its limit is 50 MiB pool=default worker=\d gen=1 pid=\d+/,
+    );
+    const during = await poolPage(server);
+    expect(Math.max(...during.workers.map(({ memory }) => memory.ownBytes ?? 0))).toBeGreaterThan(80 << 20);
+    server.openGate("hold");
+    const { status, text } = await held.response();
+    held.close();
+    expect(status).toBe(200);
+    await allGone([Number(text)]);
+    await workerPids(server, 2);
+    expect(hostOf(server)).toEqual(hosts);
+    expect((await poolPage(server)).restarts).toMatchObject({ memory: 1, memory_kill: 0, crash: 0, host: 0 });
+  });
+
+  threadTest(
+    "one over memory_kill_mb has answered before, or is cut off in its answer, and its host lives on",
+    async () => {
+      await using server = await begin({ worker_count: 1, memory_limit_mb: 200, memory_kill_mb: 201 });
+      const hosts = hostOf(server);
+      const after = await get(server, "/take-after.php");
+      expect([after.status, after.text, after.whole]).toEqual([200, "answer", true]);
+      await served(server);
+      const begun = await get(server, "/take-begun.php");
+      expect([begun.status, begun.text, begun.whole]).toEqual([200, "x", false]);
+      await served(server);
+      expect(
+        logLines(server, /Memory of a request exhausted: it holds \d+ MiB, pool "default" allows 201 MiB/),
+      ).toBeArrayOfSize(2);
+      expect(hostOf(server)).toEqual(hosts);
+      expect(await poolPage(server)).toMatchObject({
+        restarts: { memory_kill: 0, crash: 0, lost: 0 },
+        requests: { lost: 0 },
+      });
+    },
+  );
+
+  threadTest(
+    "what extensions keep is the host's: over its bound it is replaced, and no request is lost",
+    async () => {
+      await using server = await begin({ worker_count: 2, memory_limit_mb: 16 });
+      const [host = 0] = hostOf(server);
+      await eventually("its memory has been looked at", async () =>
+        ((await poolPage(server)).generations[0]?.residentBytes ?? 0) > 0 ? true : undefined,
+      );
+      // What it has for itself, what two workers may hold, and 256 MiB.
+      let answered = 0;
+      await eventually("the next host serves", async () => {
+        const { status } = await get(
+          server,
+          hostOf(server).includes(host) && answered < 5 ? "/leak.php?mb=100" : "/pid.php",
+        );
+        expect(status).toBe(200);
+        answered++;
+        return isRunning(host) ? undefined : true;
+      });
+      await server.waitForLog(
+        /warn {2}replacing the whole generation: .*holds \d{3} MiB of its own, its bound is/,
+      );
+      expect(await poolPage(server)).toMatchObject({
+        requests: { lost: 0 },
+        restarts: { crash: 0, host: 0 },
+      });
+    },
+  );
 });

@@ -23,6 +23,7 @@ import {
   onePool,
   run,
   Scratch,
+  underEachIsolation,
   workerPids,
 } from "./support.ts";
 
@@ -32,46 +33,81 @@ const files = {
   "big.php": "<?php for ($i = 0; $i < 64; $i++) echo str_repeat('x', 65536);",
 };
 
-for (const name of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) {
-  test(`${name} finishes the request that runs, takes no new one, and leaves nothing behind`, async () => {
-    using scratch = new Scratch();
-    const socket = join(scratch.path, "phprun.sock");
-    const pidFile = join(scratch.path, "phprun.pid");
-    await using server = await start({
-      files,
-      env: { TMPDIR: scratch.path },
-      config: onePool(
-        { worker_count: 2 },
-        { server: { listen: ["127.0.0.1:0", `unix:${socket}`], pid_file: pidFile } },
-      ),
+underEachIsolation(({ threads, begin }) => {
+  for (const name of threads ? (["SIGTERM"] as const) : (["SIGTERM", "SIGINT", "SIGQUIT"] as const)) {
+    test(`${name} finishes the request that runs, takes no new one, and leaves nothing behind`, async () => {
+      using scratch = new Scratch();
+      const socket = join(scratch.path, "phprun.sock");
+      const pidFile = join(scratch.path, "phprun.pid");
+      await using server = await begin({
+        files,
+        env: { TMPDIR: scratch.path },
+        config: onePool(
+          { worker_count: 2 },
+          { server: { listen: ["127.0.0.1:0", `unix:${socket}`], pid_file: pidFile } },
+        ),
+      });
+      expect(existsSync(socket)).toBeTrue();
+      expect(existsSync(pidFile)).toBeTrue();
+      const processes = [...childrenOf(server.pid), ...(await workerPids(server, 2))];
+      using running = await ask(server, "/wait.php");
+      await server.record("wait", /here/);
+
+      server.signal(name);
+      await refusesConnections(server);
+      server.openGate("wait");
+      expect(await running.response()).toMatchObject({ status: 200, text: "finished", whole: true });
+      expect(await within(server.exited, "it has ended")).toBe(0);
+      await allGone(processes);
+      expect(readdirSync(scratch.path)).toEqual([]);
     });
-    expect(existsSync(socket)).toBeTrue();
-    expect(existsSync(pidFile)).toBeTrue();
-    const processes = [...childrenOf(server.pid), ...(await workerPids(server, 2))];
+  }
+
+  test("a service manager signals every process of the service, and still the request is finished", async () => {
+    await using server = await begin({ files, config: onePool({ worker_count: 1 }) });
+    const everyone = [...(await workerPids(server, 1)), ...childrenOf(server.pid), server.pid];
+    await stopsGracefully(server, () => {
+      for (const pid of everyone) process.kill(pid, "SIGTERM");
+    });
+  });
+
+  test("a request that does not end holds the server up to stop_timeout_ms, and is told so with 503", async () => {
+    await using server = await begin({
+      files,
+      config: onePool({ worker_count: 1 }, { server: { stop_timeout_ms: 200 } }),
+    });
+    const processes = [...childrenOf(server.pid), ...(await workerPids(server, 1))];
     using running = await ask(server, "/wait.php");
     await server.record("wait", /here/);
+    server.signal("SIGTERM");
+    expect((await running.response()).status).toBe(503);
+    expect(await within(server.exited, "it has ended")).toBe(0);
+    await allGone(processes);
+  });
 
-    server.signal(name);
+  test("a second SIGTERM ends it now, requests or not", async () => {
+    using scratch = new Scratch();
+    const socket = join(scratch.path, "phprun.sock");
+    await using server = await begin({
+      files,
+      config: onePool({ worker_count: 1 }, { server: { listen: ["127.0.0.1:0", `unix:${socket}`] } }),
+    });
+    const processes = [...childrenOf(server.pid), ...(await workerPids(server, 1))];
+    using running = await ask(server, "/wait.php");
+    await server.record("wait", /here/);
+    server.signal("SIGTERM");
     await refusesConnections(server);
-    server.openGate("wait");
-    expect(await running.response()).toMatchObject({ status: 200, text: "finished", whole: true });
+    server.signal("SIGTERM");
     expect(await within(server.exited, "it has ended")).toBe(0);
     await allGone(processes);
     expect(readdirSync(scratch.path)).toEqual([]);
+    void running;
   });
-}
+});
 
 test("Ctrl-C reaches every process of the terminal's group, and still the request is finished", async () => {
   await using server = await start({ files, config: onePool({ worker_count: 1 }) });
   await stopsGracefully(server, () => process.kill(-server.pid, "SIGINT"));
-});
-
-test("a service manager signals every process of the service, and still the request is finished", async () => {
-  await using server = await start({ files, config: onePool({ worker_count: 1 }) });
-  const everyone = [...(await workerPids(server, 1)), ...childrenOf(server.pid), server.pid];
-  await stopsGracefully(server, () => {
-    for (const pid of everyone) process.kill(pid, "SIGTERM");
-  });
 });
 
 async function refusesConnections(server: Server): Promise<void> {
@@ -106,20 +142,6 @@ test("a response that its client reads slowly is sent whole before the server en
   expect(await within(server.exited, "it has ended")).toBe(0);
 });
 
-test("a request that does not end holds the server up to stop_timeout_ms, and is told so with 503", async () => {
-  await using server = await start({
-    files,
-    config: onePool({ worker_count: 1 }, { server: { stop_timeout_ms: 200 } }),
-  });
-  const processes = [...childrenOf(server.pid), ...(await workerPids(server, 1))];
-  using running = await ask(server, "/wait.php");
-  await server.record("wait", /here/);
-  server.signal("SIGTERM");
-  expect((await running.response()).status).toBe(503);
-  expect(await within(server.exited, "it has ended")).toBe(0);
-  await allGone(processes);
-});
-
 test("requests that wait for a worker are still served when the server is told to stop", async () => {
   await using server = await start({ files, config: onePool({ worker_count: 1 }) });
   using running = await ask(server, "/wait.php");
@@ -151,25 +173,6 @@ test("a host that dies while the server stops costs its request, not those that 
   expect(await within(server.exited, "it has ended")).toBe(0);
 });
 
-test("a second SIGTERM ends it now, requests or not", async () => {
-  using scratch = new Scratch();
-  const socket = join(scratch.path, "phprun.sock");
-  await using server = await start({
-    files,
-    config: onePool({ worker_count: 1 }, { server: { listen: ["127.0.0.1:0", `unix:${socket}`] } }),
-  });
-  const processes = [...childrenOf(server.pid), ...(await workerPids(server, 1))];
-  using running = await ask(server, "/wait.php");
-  await server.record("wait", /here/);
-  server.signal("SIGTERM");
-  await refusesConnections(server);
-  server.signal("SIGTERM");
-  expect(await within(server.exited, "it has ended")).toBe(0);
-  await allGone(processes);
-  expect(readdirSync(scratch.path)).toEqual([]);
-  void running;
-});
-
 /** A configuration whose PHP does not get through its start until the test lets it. */
 function slowStart(scratch: Scratch) {
   const preload = scratch.write("preload.php", `<?php ${GATE} gate('preload');`);
@@ -182,53 +185,60 @@ function slowStart(scratch: Scratch) {
   );
 }
 
-test.skipIf(process.getuid?.() !== 0)(
-  "SIGTERM during the start ends it as soon as it has started",
-  async () => {
-    using scratch = new Scratch();
-    await using server = launch({ files, config: slowStart(scratch) });
-    await server.record("preload", /here/);
-    const hosts = childrenOf(server.pid);
-    server.signal("SIGTERM");
-    server.openGate("preload");
-    expect(await within(server.exited, "it has ended")).toBe(0);
-    await allGone(hosts);
-    expect(readdirSync(scratch.path)).toEqual(["preload.php"]);
-  },
-);
+underEachIsolation(({ isolation, threads }) => {
+  const as = { isolation, target: (threads ? targets.at(-1) : targets[0]) ?? "source" };
 
-test.skipIf(process.getuid?.() !== 0)("a second SIGTERM during the start does not wait for PHP", async () => {
-  using scratch = new Scratch();
-  await using server = launch({ files, config: slowStart(scratch) });
-  await server.record("preload", /here/);
-  const hosts = childrenOf(server.pid);
-  expect(hosts).not.toBeEmpty();
-  const preloading = hosts.flatMap(childrenOf);
-  server.signal("SIGTERM");
-  server.signal("SIGTERM");
-  // Signals of one kind that are not taken yet count as one.
-  const again = setInterval(() => isRunning(server.pid) && server.signal("SIGTERM"), 50);
-  expect(await within(server.exited, "it has ended")).toBe(0);
-  clearInterval(again);
-  await allGone(hosts);
-  expect(readdirSync(scratch.path)).toEqual(["preload.php"]);
-  await endPreload(server, preloading);
+  test.skipIf(process.getuid?.() !== 0)(
+    "SIGTERM during the start ends it as soon as it has started",
+    async () => {
+      using scratch = new Scratch();
+      await using server = launch({ ...as, files, config: slowStart(scratch) });
+      await server.record("preload", /here/);
+      const hosts = childrenOf(server.pid);
+      server.signal("SIGTERM");
+      server.openGate("preload");
+      expect(await within(server.exited, "it has ended")).toBe(0);
+      await allGone(hosts);
+      expect(readdirSync(scratch.path)).toEqual(["preload.php"]);
+    },
+  );
+
+  test.skipIf(process.getuid?.() !== 0)(
+    "a second SIGTERM during the start does not wait for PHP",
+    async () => {
+      using scratch = new Scratch();
+      await using server = launch({ ...as, files, config: slowStart(scratch) });
+      await server.record("preload", /here/);
+      const hosts = childrenOf(server.pid);
+      expect(hosts).not.toBeEmpty();
+      const preloading = hosts.flatMap(childrenOf);
+      server.signal("SIGTERM");
+      server.signal("SIGTERM");
+      // Signals of one kind that are not taken yet count as one.
+      const again = setInterval(() => isRunning(server.pid) && server.signal("SIGTERM"), 50);
+      expect(await within(server.exited, "it has ended")).toBe(0);
+      clearInterval(again);
+      await allGone(hosts);
+      expect(readdirSync(scratch.path)).toEqual(["preload.php"]);
+      await endPreload(server, preloading);
+    },
+  );
+
+  test.skipIf(process.getuid?.() !== 0)(
+    "a front that is killed while PHP starts leaves no process behind",
+    async () => {
+      using scratch = new Scratch();
+      await using server = launch({ ...as, files, config: slowStart(scratch) });
+      await server.record("preload", /here/);
+      const hosts = childrenOf(server.pid);
+      expect(hosts).not.toBeEmpty();
+      const preloading = hosts.flatMap(childrenOf);
+      server.signal("SIGKILL");
+      await allGone(hosts);
+      await endPreload(server, preloading);
+    },
+  );
 });
-
-test.skipIf(process.getuid?.() !== 0)(
-  "a front that is killed while PHP starts leaves no process behind",
-  async () => {
-    using scratch = new Scratch();
-    await using server = launch({ files, config: slowStart(scratch) });
-    await server.record("preload", /here/);
-    const hosts = childrenOf(server.pid);
-    expect(hosts).not.toBeEmpty();
-    const preloading = hosts.flatMap(childrenOf);
-    server.signal("SIGKILL");
-    await allGone(hosts);
-    await endPreload(server, preloading);
-  },
-);
 
 /** opcache preloads in a process of its own, which knows nothing of us: it ends when the script does. */
 async function endPreload(server: Server, pids: readonly number[]): Promise<void> {

@@ -3,7 +3,8 @@ import { existsSync, lstatSync, readdirSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { ServerStatus } from "../../src/control/status.ts";
 import { socketFolders, socketIdentity } from "../../src/control/place.ts";
-import { command, eventually, launch, raw, type Server, start, test, within } from "../harness.ts";
+import { command, eventually, raw, type Server, start, targets, test, within } from "../harness.ts";
+import { ztsLibphp } from "../zts.ts";
 import {
   allGone,
   ask,
@@ -14,11 +15,14 @@ import {
   onePool,
   run,
   Scratch,
+  STUCK,
+  underEachIsolation,
+  WORKER_ID,
   workerPids,
 } from "./support.ts";
 
 const files = {
-  "pid.php": "<?php echo getmypid();",
+  "pid.php": `<?php echo ${WORKER_ID};`,
   "wait.php": `<?php ${GATE} gate($_GET['gate'] ?? 'wait'); echo 'finished';`,
 };
 
@@ -44,58 +48,115 @@ function socketOf(server: Server): string {
   return join(socketFolders()[0] ?? "", `${socketIdentity(config(server), "")}.sock`);
 }
 
-test("status tells the workers, what they have done, and the request that runs", async () => {
-  await using server = await start({ files, config: onePool({ worker_count: 2 }) });
-  const pids = await workerPids(server, 2);
-  for (let count = 0; count < 3; count++) await get(server, "/pid.php");
-  using running = await ask(server, "/wait.php?gate=wait&token=%1b[2J");
-  await server.record("wait", /here/);
+underEachIsolation(({ threads, begin }) => {
+  test("status tells the workers, what they have done, and the request that runs", async () => {
+    await using server = await begin({ files, config: onePool({ worker_count: 2 }) });
+    const pids = await workerPids(server, 2);
+    for (let count = 0; count < 3; count++) await get(server, "/pid.php");
+    using running = await ask(server, "/wait.php?gate=wait&token=%1b[2J");
+    await server.record("wait", /here/);
 
-  const status = await statusOf(server);
-  expect(status).toMatchObject({
-    pid: server.pid,
-    config: config(server),
-    docroot: server.docroot,
-    listeners: [server.url],
-    ready: true,
-    state: "serving",
-  });
-  const [pool] = status.pools;
-  expect(pool).toMatchObject({ name: "default", state: "serving", generation: 1 });
-  expect(pool?.requests).toMatchObject({ served: 3, running: 1 });
-  expect(pool?.workers.map(({ pid }) => pid).sort()).toEqual(pids.sort());
-  const busy = pool?.workers.find(({ request }) => request !== null);
-  expect(busy).toMatchObject({
-    state: "busy",
-    generation: 1,
-    request: {
-      method: "GET",
-      uri: "/wait.php?gate=wait&token=%1b[2J",
-      script: join(server.docroot, "wait.php"),
-    },
-  });
-  expect(pool?.workers.reduce((sum, { requests }) => sum + requests, 0)).toBeGreaterThanOrEqual(3);
+    const status = await statusOf(server);
+    expect(status).toMatchObject({
+      pid: server.pid,
+      config: config(server),
+      docroot: server.docroot,
+      listeners: [server.url],
+      ready: true,
+      state: "serving",
+    });
+    const [pool] = status.pools;
+    expect(pool).toMatchObject({ name: "default", state: "serving", generation: 1 });
+    expect(pool?.requests).toMatchObject({ served: 3, running: 1 });
+    expect(pool?.workers.map(({ pid }) => pid).sort()).toEqual(pids.sort());
+    const busy = pool?.workers.find(({ request }) => request !== null);
+    expect(busy).toMatchObject({
+      state: "busy",
+      generation: 1,
+      request: {
+        method: "GET",
+        uri: "/wait.php?gate=wait&token=%1b[2J",
+        script: join(server.docroot, "wait.php"),
+      },
+    });
+    expect(pool?.workers.reduce((sum, { requests }) => sum + requests, 0)).toBeGreaterThanOrEqual(3);
 
-  const table = await phprun(server, "status");
-  expect(table).toMatchObject({ code: 0, err: "" });
-  expect(table.out).toStartWith(`phprun ${status.version}  serving, ready\n`);
-  expect(table.out).toMatch(
-    new RegExp(`^default +\\d +1 +${busy?.pid} +busy .* GET /wait\\.php\\?gate=wait`, "m"),
-  );
-  server.openGate("wait");
-  expect((await running.response()).text).toBe("finished");
-});
-
-test("a script that goes on after its answer is finishing", async () => {
-  await using server = await start({
-    files: { "after.php": `<?php ${GATE} echo 'x'; fastcgi_finish_request(); gate('after');` },
-    config: onePool({ worker_count: 1 }),
+    const table = await phprun(server, "status");
+    expect(table).toMatchObject({ code: 0, err: "" });
+    expect(table.out).toStartWith(`phprun ${status.version}  serving, ready\n`);
+    expect(table.out).toMatch(
+      new RegExp(`^default +\\d +1 +${busy?.pid} +busy .* GET /wait\\.php\\?gate=wait`, "m"),
+    );
+    if (threads) {
+      const { hostPid, residentBytes } = pool?.generations[0] ?? {};
+      expect(pool?.isolation).toBe("thread");
+      expect(hostPid).toBe(childrenOf(server.pid)[0] ?? 0);
+      expect(table.out).toMatch(new RegExp(`^ {2}threads +of host ${hostPid}, which holds \\S+`, "m"));
+      expect(residentBytes).toBeGreaterThanOrEqual(0);
+      // A thread's memory is the host's: only PHP's own heap is told of it.
+      expect(busy?.memory).toMatchObject({ residentBytes: null, proportionalBytes: null });
+      expect(table.out).toMatch(
+        new RegExp(`^default .* ${busy?.pid} +busy +\\d+ +\\S+ +\\d+ MiB +- +\\d+ MiB `, "m"),
+      );
+    } else {
+      expect(pool?.isolation).toBe("process");
+      expect(table.out).not.toContain("threads");
+    }
+    server.openGate("wait");
+    expect((await running.response()).text).toBe("finished");
   });
-  expect((await get(server, "/after.php")).text).toBe("x");
-  await server.record("after", /here/);
-  const { pools } = await statusOf(server);
-  expect(pools[0]?.workers[0]).toMatchObject({ state: "finishing", request: { uri: "/after.php" } });
-  server.openGate("after");
+
+  test("a script that goes on after its answer is finishing", async () => {
+    await using server = await begin({
+      files: { "after.php": `<?php ${GATE} echo 'x'; fastcgi_finish_request(); gate('after');` },
+      config: onePool({ worker_count: 1 }),
+    });
+    expect((await get(server, "/after.php")).text).toBe("x");
+    await server.record("after", /here/);
+    const { pools } = await statusOf(server);
+    expect(pools[0]?.workers[0]).toMatchObject({ state: "finishing", request: { uri: "/after.php" } });
+    server.openGate("after");
+  });
+
+  test("the admin listener answers while every worker is busy and the queue is full, and until the end", async () => {
+    await using server = await begin({
+      files,
+      config: onePool({ worker_count: 1, queue: { max: 1 } }, { admin: { enabled: true, port: 0 } }),
+    });
+    const [, admin = ""] = await server.waitForLog(/admin listener is open.*url=(http:\S+)/);
+    const page = (path: string, host = "localhost") =>
+      raw(admin, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    using running = await ask(server, "/wait.php?secret=geheim");
+    await server.record("wait", /here/);
+    const poolNow = async () => (JSON.parse((await page("/-/status")).text) as ServerStatus).pools[0];
+    // Some wait in memory that workers see already, then one in the queue; the others are too many.
+    const others = await Promise.all(Array.from({ length: 20 }, () => ask(server, "/pid.php")));
+    await eventually("all have come in, and some were refused", async () => {
+      const now = await poolNow();
+      const refused = now?.requests.refused.queue_full ?? 0;
+      return refused > 0 && refused + (now?.queue.waiting ?? 0) === others.length ? true : undefined;
+    });
+
+    expect(await page("/-/health")).toMatchObject({ status: 200, text: "ok\n" });
+    expect(await page("/-/ready")).toMatchObject({ status: 200, text: '{"ready":true}\n' });
+    const { text } = await page("/-/status");
+    expect(text).not.toMatch(/geheim|remoteAddr/);
+    const [pool] = (JSON.parse(text) as ServerStatus).pools;
+    expect(pool?.workers).toMatchObject([{ state: "busy", request: { uri: "/wait.php" } }]);
+    expect((await page("/-/status?text")).text).toMatch(/^default .* 1\/1 /m);
+    expect((await page("/-/status", "evil.example")).status).toBe(403);
+    expect((await get(server, "/-/health")).status).toBe(404);
+
+    server.signal("SIGTERM");
+    await eventually("it is not ready any more", async () =>
+      (await page("/-/ready")).status === 503 ? true : undefined,
+    );
+    expect(await page("/-/health")).toMatchObject({ status: 200 });
+    server.openGate("wait");
+    expect((await running.response()).text).toBe("finished");
+    for (const other of others) expect((await other.response()).status).toBeOneOf([200, 503]);
+    expect(await within(server.exited, "it has ended")).toBe(0);
+  });
 });
 
 test("the socket is for its owner alone and goes with the server; a killed server's is taken over", async () => {
@@ -255,47 +316,6 @@ test("stop needs no pid file, finishes what runs, and a second one does not wait
   expect(workers.some(isRunning)).toBeFalse();
 });
 
-test("the admin listener answers while every worker is busy and the queue is full, and until the end", async () => {
-  await using server = launch({
-    files,
-    config: onePool({ worker_count: 1, queue: { max: 1 } }, { admin: { enabled: true, port: 0 } }),
-  });
-  await server.ready();
-  const [, admin = ""] = await server.waitForLog(/admin listener is open.*url=(http:\S+)/);
-  const page = (path: string, host = "localhost") =>
-    raw(admin, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
-  using running = await ask(server, "/wait.php?secret=geheim");
-  await server.record("wait", /here/);
-  const poolNow = async () => (JSON.parse((await page("/-/status")).text) as ServerStatus).pools[0];
-  // Some wait in memory that workers see already, then one in the queue; the others are too many.
-  const others = await Promise.all(Array.from({ length: 20 }, () => ask(server, "/pid.php")));
-  await eventually("all have come in, and some were refused", async () => {
-    const now = await poolNow();
-    const refused = now?.requests.refused.queue_full ?? 0;
-    return refused > 0 && refused + (now?.queue.waiting ?? 0) === others.length ? true : undefined;
-  });
-
-  expect(await page("/-/health")).toMatchObject({ status: 200, text: "ok\n" });
-  expect(await page("/-/ready")).toMatchObject({ status: 200, text: '{"ready":true}\n' });
-  const { text } = await page("/-/status");
-  expect(text).not.toMatch(/geheim|remoteAddr/);
-  const [pool] = (JSON.parse(text) as ServerStatus).pools;
-  expect(pool?.workers).toMatchObject([{ state: "busy", request: { uri: "/wait.php" } }]);
-  expect((await page("/-/status?text")).text).toMatch(/^default .* 1\/1 /m);
-  expect((await page("/-/status", "evil.example")).status).toBe(403);
-  expect((await get(server, "/-/health")).status).toBe(404);
-
-  server.signal("SIGTERM");
-  await eventually("it is not ready any more", async () =>
-    (await page("/-/ready")).status === 503 ? true : undefined,
-  );
-  expect(await page("/-/health")).toMatchObject({ status: 200 });
-  server.openGate("wait");
-  expect((await running.response()).text).toBe("finished");
-  for (const other of others) expect((await other.response()).status).toBeOneOf([200, 503]);
-  expect(await within(server.exited, "it has ended")).toBe(0);
-});
-
 test("readiness goes when no worker can answer, and comes back with the next", async () => {
   await using server = await start({ files, config: onePool({ worker_count: 1 }) });
   const hosts = childrenOf(server.pid);
@@ -316,4 +336,33 @@ test("readiness goes when no worker can answer, and comes back with the next", a
     for (const host of hosts) if (isRunning(host)) process.kill(host, "SIGCONT");
   }
   expect((await get(server, "/pid.php")).status).toBe(200);
+});
+
+const threadTest = test.skipIf(ztsLibphp === null);
+
+threadTest("a thread that does not come back is told as lost, with what it is at", async () => {
+  await using server = await start({
+    isolation: "thread",
+    target: targets.at(-1) ?? "source",
+    files: { ...files, "stuck.php": STUCK },
+    config: onePool({ worker_count: 4, timeout_ms: 300, kill_after_ms: 100 }),
+  });
+  const stuck = get(server, "/stuck.php?id=one");
+  await server.record("one", /started/);
+  // Its host stays until this one is done, whose time is up later.
+  await Bun.sleep(200);
+  const other = get(server, "/wait.php");
+  await server.record("wait", /here/);
+  expect((await stuck).status).toBe(504);
+  const { pools } = await statusOf(server);
+  expect(pools[0]).toMatchObject({ isolation: "thread", requests: { timed_out: 1 }, restarts: { lost: 1 } });
+  expect(pools[0]?.workers.find(({ state }) => state === "lost")).toMatchObject({
+    generation: 1,
+    request: { uri: "/stuck.php?id=one", script: join(server.docroot, "stuck.php") },
+  });
+  const { out } = await phprun(server, "status");
+  expect(out).toMatch(/^default +\d +1 +\d+ +lost .*GET \/stuck\.php\?id=one/m);
+  expect(out).toMatch(/^ {2}restarts +lost 1/m);
+  server.openGate("wait");
+  await other;
 });

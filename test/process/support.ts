@@ -1,4 +1,5 @@
 /** What the process tests add to the harness: requests one by one, and a look at processes from outside. */
+import { describe } from "bun:test";
 import {
   mkdirSync,
   mkdtempSync,
@@ -11,7 +12,61 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { Connection, eventually, type HttpResponse, raw, type Server, type Tree } from "../harness.ts";
+import {
+  Connection,
+  defaultIsolation,
+  eventually,
+  type HttpResponse,
+  type Isolation,
+  raw,
+  type Server,
+  start,
+  type StartOptions,
+  targets,
+  test,
+  type Tree,
+} from "../harness.ts";
+import { ztsLibphp } from "../zts.ts";
+
+/** Tests that run once for each way of keeping workers apart. */
+export interface Under {
+  readonly isolation: Isolation;
+  readonly threads: boolean;
+  /** Starts a server with workers of that kind; threads run in the executable when there is one. */
+  readonly begin: (options?: StartOptions) => Promise<Server>;
+}
+
+const startedAs = new WeakMap<Server, Isolation>();
+
+/** How its workers are kept apart; undefined when the test has left that to phprun. */
+export function isolationOf(server: Server): Isolation | undefined {
+  return startedAs.get(server) ?? defaultIsolation;
+}
+
+/** Describes what holds whether workers are processes or threads. `PHPRUN_TEST_ISOLATION` picks one of them. */
+export function underEachIsolation(body: (under: Under) => void): void {
+  const wanted: Isolation[] = defaultIsolation === undefined ? ["process", "thread"] : [defaultIsolation];
+  for (const isolation of wanted) {
+    const threads = isolation === "thread";
+    describe(`isolation ${isolation}:`, () => {
+      if (threads && ztsLibphp === null)
+        return test.skip("skipped: no ZTS libphp (run ./setup.sh --zts)", () => undefined);
+      const target = (threads ? targets.at(-1) : targets[0]) ?? "source";
+      body({
+        isolation,
+        threads,
+        begin: async (options) => {
+          const server = await start({ isolation, target, ...options });
+          startedAs.set(server, isolation);
+          return server;
+        },
+      });
+    });
+  }
+}
+
+/** PHP for the id that the log and the status tell of a worker: of its process, or of its thread. */
+export const WORKER_ID = "basename(readlink('/proc/thread-self'))";
 
 /** One request on a connection of its own. */
 export async function get(server: Server, path: string): Promise<HttpResponse> {
@@ -110,6 +165,21 @@ function gate(string $name): void {
   while (!file_exists("$file.gate")) { usleep(1000); clearstatcache(); }
 }
 `;
+
+/**
+ * A script that waits in C with every signal blocked: nothing but the other end of the pipe brings it back. It needs
+ * `ffi.enable`.
+ */
+export const STUCK = `<?php
+$c = FFI::cdef('int sigfillset(void *); int pthread_sigmask(int, void *, void *); int open(const char *, int); int mkfifo(const char *, int);');
+$set = FFI::new('char[128]');
+$pipe = getenv('RECORDS') . '/' . $_GET['id'] . '.pipe';
+$c->mkfifo($pipe, 0600);
+$c->sigfillset(FFI::addr($set));
+$c->pthread_sigmask(0, FFI::addr($set), null);
+file_put_contents(getenv('RECORDS') . '/' . $_GET['id'], 'started');
+$c->open($pipe, 0);
+echo 'came back';`;
 
 export interface Finished {
   readonly code: number;

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { eventually, type Server, start, type StartOptions, test } from "../harness.ts";
 import { configure, family, poolOf, reload } from "./control.ts";
-import { get, isRunning, onePool, startedPids, workerPids } from "./support.ts";
+import { get, isRunning, onePool, startedPids, underEachIsolation, workerPids } from "./support.ts";
 
 const files = {
   "app.php": "<?php echo 'one';",
@@ -24,23 +24,25 @@ const put = (server: Server, name: string, content: string) => {
 
 const reloads = (server: Server): string[] => server.log.text.match(/info +reloading .*/g) ?? [];
 
-for (const pollMs of [0, 50]) {
-  test(`changes that come together reload once${pollMs > 0 ? ", also when files are polled" : ""}`, async () => {
-    const config = { ...watching, watch: { debounce_ms: 100, poll_ms: pollMs } };
-    await using server = await startWatching({ config });
-    const mark = server.log.mark();
-    put(server, "app.php", "<?php require 'lib/word.php'; echo word();");
-    put(server, "lib/word.php", "<?php function word() { return 'two'; }");
-    put(server, "lib/more.php", "<?php");
-    await server.waitForLog(/reloaded: pool default generation 2/, mark);
-    expect((await get(server, "/app.php")).text).toBe("two");
-    put(server, "lib/word.php", "<?php function word() { return 'three'; }");
-    await server.waitForLog(/reloaded: pool default generation 3/, mark);
-    expect((await get(server, "/app.php")).text).toBe("three");
-    expect(reloads(server)).toBeArrayOfSize(2);
-    expect(reloads(server)[1]).toContain("word.php");
-  });
-}
+underEachIsolation(({ threads, begin }) => {
+  for (const pollMs of threads ? [0] : [0, 50]) {
+    test(`changes that come together reload once${pollMs > 0 ? ", also when files are polled" : ""}`, async () => {
+      const config = { ...watching, watch: { debounce_ms: 100, poll_ms: pollMs } };
+      await using server = await begin({ files, config, args: ["--watch"] });
+      const mark = server.log.mark();
+      put(server, "app.php", "<?php require 'lib/word.php'; echo word();");
+      put(server, "lib/word.php", "<?php function word() { return 'two'; }");
+      put(server, "lib/more.php", "<?php");
+      await server.waitForLog(/reloaded: pool default generation 2/, mark);
+      expect((await get(server, "/app.php")).text).toBe("two");
+      put(server, "lib/word.php", "<?php function word() { return 'three'; }");
+      await server.waitForLog(/reloaded: pool default generation 3/, mark);
+      expect((await get(server, "/app.php")).text).toBe("three");
+      expect(reloads(server)).toBeArrayOfSize(2);
+      expect(reloads(server)[1]).toContain("word.php");
+    });
+  }
+});
 
 test("a change below an ignored folder, or of a file that is no code, does nothing", async () => {
   await using server = await startWatching();
