@@ -140,11 +140,20 @@ static PHP_MINIT_FUNCTION(phprun)
     return SUCCESS;
 }
 
+/* Behind shutdown functions and destructors: what they left unread of the body need not be read now. */
+static PHP_RSHUTDOWN_FUNCTION(phprun)
+{
+    (void)type, (void)module_number;
+    SG(post_read) = 1;
+    return SUCCESS;
+}
+
 zend_module_entry phprun_module = {
     STANDARD_MODULE_HEADER,
     .name = "phprun",
     .functions = functions,
     .module_startup_func = PHP_MINIT(phprun),
+    .request_shutdown_func = PHP_RSHUTDOWN(phprun),
     .info_func = PHP_MINFO(phprun),
     .version = PHP_VERSION,
     STANDARD_MODULE_PROPERTIES,

@@ -59,6 +59,8 @@ void phprun_threads_measure(void)
 
 /* Besides PHP's own use: what the start of a thread needs, and its thread-local variables. */
 #define LEAST_STACK_BYTES (256u << 10)
+/* Takes a millisecond as a rule. */
+#define LONGEST_CHANGE_NS UINT64_C(5000000000)
 
 struct thread {
     pthread_t id;
@@ -70,6 +72,7 @@ struct thread {
     bool alive;
     bool ended; /* it has ended by itself, and not in an extension's exit() */
     bool taken; /* started, and not joined yet */
+    _Atomic uint64_t changing_ns; /* since when it starts or ends; 0: it does neither */
 };
 
 static struct phprun_pool *pool;
@@ -135,6 +138,7 @@ static void thread_startup(struct thread *thread)
 static void thread_shutdown(struct thread *thread)
 {
     struct worker *worker = &thread->worker;
+    atomic_store(&thread->changing_ns, phprun_now_ns());
     set_alive(thread, false);
     look_worker_shutdown(worker);
     crash_worker_shutdown(worker);
@@ -152,6 +156,7 @@ static void *thread_main(void *argument)
     struct thread *thread = argument;
     const int life_fd = thread->life_fd;
     thread_startup(thread);
+    atomic_store(&thread->changing_ns, 0);
     sem_post(&thread->ready);
     worker_run(&thread->worker);
     thread_shutdown(thread);
@@ -206,6 +211,7 @@ int32_t phprun_thread_start(uint32_t number, uint32_t generation, int32_t life_f
     thread->life_fd = life_fd;
     thread->ended = false;
     phprun_worker_prepare(pool, number, generation);
+    atomic_store(&thread->changing_ns, phprun_now_ns());
 
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -213,6 +219,7 @@ int32_t phprun_thread_start(uint32_t number, uint32_t generation, int32_t life_f
     const int error = pthread_create(&thread->id, &attributes, thread_main, thread);
     pthread_attr_destroy(&attributes);
     if (error != 0) {
+        atomic_store(&thread->changing_ns, 0);
         close(life_fd);
         return -error;
     }
@@ -226,6 +233,7 @@ void phprun_thread_join(uint32_t number)
 {
     if (number < pool->worker_count && threads[number].taken) {
         pthread_join(threads[number].id, NULL);
+        atomic_store(&threads[number].changing_ns, 0);
         threads[number].taken = false;
     }
 }
@@ -243,10 +251,31 @@ void phprun_thread_deadline(uint32_t number)
     pthread_mutex_unlock(&thread->lock);
 }
 
+/*
+ * A worker that starts or ends has no request whose deadline could pass: an extension, or a library's thread_local
+ * destructor, that hangs there would cost the pool this worker for good.
+ */
+static void look_for_hung(struct thread *thread)
+{
+    const uint64_t now = phprun_now_ns();
+    uint64_t since = atomic_load(&thread->changing_ns);
+    if (since == 0 || now < since + LONGEST_CHANGE_NS) {
+        return;
+    }
+    /* Told again as long as it lasts: not every generation is replaced when it asks. */
+    if (atomic_compare_exchange_strong(&thread->changing_ns, &since, now)) {
+        char why[96];
+        snprintf(why, sizeof why, "worker %u hangs at its start or end, and a thread cannot be killed",
+                 (unsigned)(thread - threads));
+        log_renew(why);
+    }
+}
+
 void phprun_threads_measure(void)
 {
     for (uint32_t number = 0; number < pool->worker_count; number++) {
         struct thread *thread = &threads[number];
+        look_for_hung(thread);
         pthread_mutex_lock(&thread->lock);
         if (thread->alive && atomic_load(&pool->workers[number].state) == PHPRUN_WORKER_BUSY) {
             zend_atomic_bool_store_ex(&thread->worker.executor->vm_interrupt, true);

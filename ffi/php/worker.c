@@ -153,8 +153,6 @@ static void serve(struct worker *worker, uint32_t number)
         }
         mark_failed(&request);
     } zend_end_try();
-    /* What the script left unread of its body need not be read now. */
-    SG(post_read) = 1;
     zend_try {
         php_request_shutdown(NULL);
     } zend_end_try();

@@ -185,6 +185,10 @@ static void wake_worker(struct phprun_worker *w)
 
 void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker)
 {
+    /* The number may come from the claim of a slot, and a script can write there. */
+    if (worker >= pool->worker_count) {
+        return;
+    }
     struct phprun_worker *w = &pool->workers[worker];
     atomic_store(&w->retire, 1);
     wake_worker(w);
@@ -202,6 +206,9 @@ void phprun_set_memory_kill(struct phprun_pool *pool, double bytes)
 
 void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id)
 {
+    if (worker >= pool->worker_count) {
+        return; /* see phprun_worker_retire() */
+    }
     struct phprun_worker *w = &pool->workers[worker];
     atomic_store(&w->look_id, id);
     /* The word changes before the wake-up, so a thread about to sleep on it does not. */

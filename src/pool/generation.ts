@@ -396,7 +396,8 @@ export class Generation {
 
   /** A thread cannot be killed: its client is answered, and it is left where it is until its host ends. */
   #loseWorker(worker: number, slot: number, running: Running): void {
-    this.workers.lose(worker);
+    // Whose slot it is stands in memory that scripts can write to.
+    if (!this.workers.lose(worker)) this.#hooks.renew(this, "its shared memory is damaged");
     this.#says.lost(worker, running);
     // Should it come back, it ends.
     this.#memory.retire(worker);

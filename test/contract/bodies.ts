@@ -23,6 +23,20 @@ export function bodies(subject: () => Subject): void {
       expect((await slow.response()).text).toBe(`${body.length} ${md5(body)} ${body.length}`);
     });
 
+    test("a shutdown function reads what the script has left unread", async () => {
+      await using server = await subject().start({
+        docroot: undefined as never,
+        files: {
+          "late.php":
+            "<?php register_shutdown_function(function () { echo md5(file_get_contents('php://input')); });",
+        },
+        config: { php: { ini: { enable_post_data_reading: false } } },
+      });
+      const body = "late ".repeat(50_000);
+      const answer = await fetch(`${server.url}/late.php`, { method: "POST", body });
+      expect(await answer.text()).toBe(md5(body));
+    });
+
     test("an upload that breaks off runs no script", async () => {
       const { server, url } = subject();
       const id = newId();

@@ -256,3 +256,13 @@ test("memory that is not touched is not used", () => {
   expect(blocks * 512).toBeLessThan(1 << 20);
   closeSync(memory.fd);
 });
+
+test("a worker's number that a script has made up does no harm to the front", () => {
+  const memory = new PoolMemory(sizes);
+  for (const worker of [sizes.workers, 513, 3_000_000, 536_870_911]) {
+    memory.look(worker, 1);
+    memory.retire(worker);
+  }
+  expect(memory.worker(0).state).toBe(WorkerState.none);
+  memory.close();
+});

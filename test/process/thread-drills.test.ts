@@ -77,12 +77,12 @@ describe(`hosts of threads${ztsLibphp === null ? " (skipped: no ZTS libphp, run 
   });
 
   test("a thread that comes back late ends, and what it has to say reaches nobody", async () => {
-    await using server = await begin({ worker_count: 4, timeout_ms: 300, kill_after_ms: 200 }, { php });
+    await using server = await begin({ worker_count: 4, timeout_ms: 1200, kill_after_ms: 100 }, { php });
     const [host = 0] = hostsOf(server);
     const stuck = get(server, "/stuck.php?id=late");
     await server.record("late", /started/);
     // Its host stays for this one, whose time is up later.
-    await Bun.sleep(250);
+    await Bun.sleep(1100);
     const other = get(server, "/wait.php");
     await server.record("wait", /here/);
     expect((await stuck).status).toBe(504);

@@ -2,7 +2,7 @@
 import { describe, expect } from "bun:test";
 import { eventually, raw, type Server, start, targets, test as plainTest, type Tree } from "../harness.ts";
 import { ztsLibphp } from "../zts.ts";
-import { ask, childrenOf, get, isRunning, onePool, STUCK } from "./support.ts";
+import { allGone, ask, childrenOf, get, isRunning, onePool, STUCK } from "./support.ts";
 
 const test = ztsLibphp === null ? plainTest.skip : plainTest;
 
@@ -21,12 +21,12 @@ const FILES = {
 
 const FFI_INI = { ini: { "ffi.enable": "1", memory_limit: "-1" } };
 
-async function threads(pool: Tree, rest: Tree = {}): Promise<Server> {
+async function threads(pool: Tree, rest: Tree = {}, files: Record<string, string> = {}): Promise<Server> {
   const target = targets.at(-1) ?? "source";
   return await start({
     isolation: "thread",
     target,
-    files: FILES,
+    files: { ...FILES, ...files },
     config: onePool(pool, { php: FFI_INI, ...rest }),
   });
 }
@@ -124,6 +124,17 @@ describe(`workers in threads${ztsLibphp === null ? " (skipped: no ZTS libphp, ru
     server.openGate("x");
     expect((await other).text).toBe("done");
     expect(hosts(server)).toEqual([host]);
+  });
+
+  test("a thread that hangs at its end, where no deadline counts, has its host replaced", async () => {
+    const hang = `<?php $c = FFI::cdef('int __cxa_thread_atexit_impl(void (*)(void *), void *, void *); void *dlsym(void *, const char *);');
+      $c->__cxa_thread_atexit_impl(FFI::cast('void (*)(void *)', $c->dlsym(null, 'sleep')), FFI::cast('void *', 1000), null); echo 'set';`;
+    await using server = await threads({ worker_count: 1, max_requests: 1 }, {}, { "hang.php": hang });
+    const [host = 0] = hosts(server);
+    expect((await get(server, "/hang.php")).text).toBe("set");
+    expect((await get(server, "/hello.php")).text).toStartWith("hello");
+    await server.waitForLog(/hangs at its start or end/);
+    await allGone([host]);
   });
 
   test("recycling ends a thread and starts another in the same host", async () => {
