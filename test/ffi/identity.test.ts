@@ -7,6 +7,7 @@ import { shims } from "../../ffi/embedded.ts";
 import { applyIdentity } from "../../src/system/identity.ts";
 import { userEnvironment } from "../../src/system/user-environment.ts";
 import { eventually, within } from "../harness.ts";
+import { homeOf } from "../home.ts";
 import { allGone, descriptors, run, statusOf } from "../process/support.ts";
 
 /** A user without rights that every Linux has. */
@@ -149,8 +150,8 @@ test("who is not root is told what it takes", async () => {
 
 bunTest("a pool without a user of its own has the environment it was started in", () => {
   expect(userEnvironment(null)).toEqual({});
-  const { username: name, uid, homedir } = userInfo();
-  expect(userEnvironment({ name, uid })).toEqual({ HOME: homedir, USER: name, LOGNAME: name });
+  const { username: name, uid } = userInfo();
+  expect(userEnvironment({ name, uid })).toEqual({ HOME: homeOf(uid), USER: name, LOGNAME: name });
   expect(userEnvironment({ name: "ghost", uid: 3_999_999_999 })).toMatchObject({ HOME: "/", USER: "ghost" });
 });
 

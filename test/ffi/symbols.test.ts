@@ -9,6 +9,7 @@ import type { transportSymbols } from "../../ffi/symbols.ts";
 import { transport } from "../../ffi/transport.ts";
 import { readBuild } from "../../src/php/read-build.ts";
 import { libphpCandidates } from "../../src/php/locate.ts";
+import { homeOf } from "../home.ts";
 import { ztsLibphp } from "../zts.ts";
 
 const NO_ZTS = "skipped: no ZTS libphp (run ./setup.sh --zts)";
@@ -115,7 +116,7 @@ test("every function of the transport library can be called as symbols.ts says",
     },
     phprun_home_of: () => {
       const length = symbols.phprun_home_of(process.getuid?.() ?? 0, message, message.length);
-      expect(message.toString("utf8", 0, length)).toBe(userInfo().homedir);
+      expect(message.toString("utf8", 0, length)).toBe(homeOf(process.getuid?.() ?? 0));
       expect(symbols.phprun_home_of(3_999_999_999, message, message.length)).toBe(-2);
     },
     phprun_pool_unmap: () => symbols.phprun_pool_unmap(pool),

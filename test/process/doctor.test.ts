@@ -81,7 +81,8 @@ test.skipIf(libphp === "")("a libphp of another API is one finding, and auto cur
 
 test("every libphp is listed with its kind and where its extensions are", async () => {
   using scratch = new Scratch();
-  const { out } = await doctor(scratch, HEALTHY);
+  const { HOME = "" } = process.env;
+  const { out } = await doctor(scratch, HEALTHY, { HOME });
   for (const path of libphpCandidates("auto")) {
     const line = out.split("\n").find((text) => text.includes(`${path}: `));
     expect(line).toMatch(/: PHP \d+\.\d+\.\d+\S* [ZN]TS( debug)? API \d{8}/);

@@ -64,7 +64,10 @@ underEachIsolation(({ threads, begin }) => {
       const [, pid] = /^new 7 b 1 (\d+)$/.exec((await get(server, "/app.php")).text) ?? [];
       expect(isRunning(Number(pid))).toBeTrue();
       if (!threads) expect(after).toContain(Number(pid));
-      const status = await statusOf(server);
+      const status = await eventually("the old generation is gone", async () => {
+        const seen = await statusOf(server);
+        return seen.pools[0]?.generations.length === 1 ? seen : undefined;
+      });
       expect(status).toMatchObject({ state: "serving", ready: true, reloads: { done: 1, refused: 0 } });
       expect(status.pools[0]?.generations).toMatchObject([{ number: 2, state: "current", workers: 2 }]);
     });

@@ -38,8 +38,12 @@ async function phprun(server: Server, ...args: string[]) {
 }
 
 async function statusOf(server: Server): Promise<ServerStatus> {
-  const { code, out, err } = await phprun(server, "status", "--json");
-  expect({ code, err }).toEqual({ code: 0, err: "" });
+  // The banner comes before the first worker has answered.
+  const { out, err } = await eventually("it is ready", async () => {
+    const answer = await phprun(server, "status", "--json");
+    return answer.code === 0 ? answer : undefined;
+  });
+  expect(err).toBe("");
   return JSON.parse(out) as ServerStatus;
 }
 
