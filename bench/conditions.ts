@@ -39,7 +39,8 @@ export function describeConditions(phprun: string, settings: Settings): Conditio
     cpu: (model?.model ?? "unknown").trim(),
     cpus: navigator.hardwareConcurrency,
     memoryGib: Math.round(totalmem() / 1024 ** 3),
-    kernel: release(),
+    // Without what a distribution adds to it.
+    kernel: /^\d+\.\d+/.exec(release())?.[0] ?? release(),
     system: /^PRETTY_NAME="(.*)"$/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "unknown",
     versions: {
       phprun: line([phprun, "version"]),

@@ -24,7 +24,12 @@ export function isolationLines(results: IsolationResults): string[][] {
     `${median(ms).toFixed(1)} ms, at most ${Math.max(...ms).toFixed(0)} ms`;
   const lines = results.workloads.map(({ title, measured }) => [
     `${title}, req/s · CPU per request`,
-    ...pair(measured.map((one) => `${one.requestsPerSecond.toFixed(0)} · ${one.cpuMicros.toFixed(0)} µs`)),
+    ...pair(
+      measured.map(
+        (one) =>
+          `${one.requestsPerSecond.toLocaleString("en", { maximumFractionDigits: 0 })} · ${one.cpuMicros.toFixed(0)} µs`,
+      ),
+    ),
   ]);
   const more: [string, string[]][] = [
     [
