@@ -8,6 +8,7 @@ import {
   type HostCommand,
   type HostOptions,
 } from "../src/pool/messages.ts";
+import { Outbox } from "../src/pool/outbox.ts";
 import { ThreadKeeper } from "./thread-keeper.ts";
 
 /** How often the workers look at what they hold, as often as the front looks at processes. */
@@ -18,9 +19,7 @@ export class ThreadHost {
   readonly #php: Php;
   readonly #options: HostOptions;
   readonly #keeper: ThreadKeeper;
-  #control: Bun.Socket<undefined> | undefined;
-  /** Events the control socket would not take yet. */
-  #unsent: Uint8Array[] = [];
+  readonly #events = new Outbox();
 
   constructor(php: Php, options: HostOptions) {
     this.#php = php;
@@ -33,11 +32,11 @@ export class ThreadHost {
     const { slowLog, threadStackBytes } = this.#options;
     this.#php.openThreads(HOST_FDS, { slowLog, stackBytes: threadStackBytes });
     const reader = new CommandReader();
-    this.#control = await connectFd(HOST_FDS.control, {
+    this.#events.socket = await connectFd(HOST_FDS.control, {
       data: (_socket, bytes) => {
         for (const command of reader.read(bytes)) this.#carryOut(command);
       },
-      drain: () => this.#flush(),
+      drain: () => this.#events.flush(),
       close: () => this.#php.exitNow(0),
     });
     setInterval(() => this.#php.measureThreads(), MEASURE_MS);
@@ -75,18 +74,6 @@ export class ThreadHost {
   }
 
   #tell(event: Parameters<typeof encodeEvent>[0]): void {
-    this.#unsent.push(encodeEvent(event));
-    this.#flush();
-  }
-
-  #flush(): void {
-    for (let next = this.#unsent[0]; next !== undefined; next = this.#unsent[0]) {
-      const sent = this.#control?.write(next) ?? 0;
-      if (sent < next.length) {
-        this.#unsent[0] = next.subarray(Math.max(sent, 0));
-        return;
-      }
-      this.#unsent.shift();
-    }
+    this.#events.send(encodeEvent(event));
   }
 }

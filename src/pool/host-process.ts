@@ -9,6 +9,7 @@ import {
   HostEventReader,
   encodeCommand,
 } from "./messages.ts";
+import { Outbox } from "./outbox.ts";
 
 export interface HostHandlers {
   event(event: HostEvent): void;
@@ -31,9 +32,7 @@ export class HostProcess {
   readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly #handlers: HostHandlers;
   readonly #reader = new HostEventReader();
-  #control: Bun.Socket<undefined> | undefined;
-  /** Bytes the control socket would not take yet. */
-  #unsent: Uint8Array[] = [];
+  readonly #commands = new Outbox();
 
   private constructor(process: Bun.Subprocess<"ignore", "pipe", "pipe">, handlers: HostHandlers) {
     this.#process = process;
@@ -69,14 +68,14 @@ export class HostProcess {
       closeSync(theirs);
     }
     const host = new HostProcess(process, handlers);
-    host.#control = await connectFd(ours, {
+    host.#commands.socket = await connectFd(ours, {
       data: (_socket, bytes) => host.#receive(bytes),
-      drain: () => host.#flush(),
+      drain: () => host.#commands.flush(),
     });
     const outputs = [process.stderr.getReader(), process.stdout.getReader()];
     for (const output of outputs) void forEachLine(output, handlers.line);
     void process.exited.then(() => {
-      host.#control?.end();
+      host.#commands.end();
       handlers.gone(process.exitCode, process.signalCode);
       // What a script left running may hold the other ends for as long as it lives.
       setTimeout(() => {
@@ -91,8 +90,7 @@ export class HostProcess {
   }
 
   send(kind: number, worker = 0, argument = 0): void {
-    this.#unsent.push(encodeCommand(kind, worker, argument));
-    this.#flush();
+    this.#commands.send(encodeCommand(kind, worker, argument));
   }
 
   /** Ends the host and, through it, its workers. */
@@ -102,17 +100,6 @@ export class HostProcess {
 
   get exited(): Promise<number> {
     return this.#process.exited;
-  }
-
-  #flush(): void {
-    for (let next = this.#unsent[0]; next !== undefined; next = this.#unsent[0]) {
-      const sent = this.#control?.write(next) ?? 0;
-      if (sent < next.length) {
-        this.#unsent[0] = next.subarray(Math.max(sent, 0));
-        return;
-      }
-      this.#unsent.shift();
-    }
   }
 
   #receive(bytes: Uint8Array): void {
