@@ -42,7 +42,7 @@ export function watched(pools: readonly Pool[]): WatchedPool<OurWorker, OurHost>
             generation: generation.number,
             pid,
             busy: state === WorkerState.busy,
-            ownBytes: isThreaded(generation) ? ownBytes : null,
+            ownBytes: generation.threads ? ownBytes : null,
             source: generation,
           };
         }),
@@ -50,9 +50,7 @@ export function watched(pools: readonly Pool[]): WatchedPool<OurWorker, OurHost>
   }));
 }
 
-const isThreaded = ({ setup }: Generation): boolean => setup.host.isolation === "thread";
-
 function threadsBytes(generation: Generation): number | null {
   const { workers, memoryLimitBytes } = generation.setup.config;
-  return isThreaded(generation) ? workers.max * memoryLimitBytes : null;
+  return generation.threads ? workers.max * memoryLimitBytes : null;
 }

@@ -92,7 +92,7 @@ function poolStatus(pool: Pool, sampleOf: StatusParts["sampleOf"]): PoolStatus {
 
 function workersOf(generation: Generation, sampleOf: StatusParts["sampleOf"]): WorkerStatus[] {
   const { memory } = generation.slots;
-  const threads = generation.setup.host.isolation === "thread";
+  const { threads } = generation;
   const requests = new Map<number, WorkerStatus["request"] & { answered: boolean }>();
   const nowMs = performance.now();
   for (const [slot, running] of [...generation.slots.running(), ...generation.slots.abandoned]) {

@@ -134,21 +134,25 @@ void log_message(const char *message, int syslog_type)
     log_bytes(level, message, strlen(message));
 }
 
-void log_slow(struct worker *worker, uint32_t request, const char *text, size_t length)
+/* One record, whole, without a script. */
+static void send_whole(struct record record, const struct worker *worker, const char *text, size_t length,
+                       int patience_ms)
 {
-    struct record record = {.level = LOG_LEVEL_SLOW, .worker = worker->number, .request = request};
     const size_t taken = length < sizeof record.bytes ? length : sizeof record.bytes;
     memcpy(record.bytes, text, taken);
+    record.worker = worker != NULL ? worker->number : PHPRUN_NONE;
     record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + taken);
-    send_record(worker, &record, LOG_PATIENCE_MS);
+    send_record(worker, &record, patience_ms);
+}
+
+void log_slow(struct worker *worker, uint32_t request, const char *text, size_t length)
+{
+    const struct record record = {.level = LOG_LEVEL_SLOW, .request = request};
+    send_whole(record, worker, text, length, LOG_PATIENCE_MS);
 }
 
 void log_renew(const char *why)
 {
-    struct record record = {.level = LOG_LEVEL_RENEW, .worker = self != NULL ? self->number : PHPRUN_NONE};
-    const size_t length = strlen(why);
-    const size_t taken = length < sizeof record.bytes ? length : sizeof record.bytes;
-    memcpy(record.bytes, why, taken);
-    record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + taken);
-    send_record(self, &record, RENEW_PATIENCE_MS);
+    const struct record record = {.level = LOG_LEVEL_RENEW};
+    send_whole(record, self, why, strlen(why), RENEW_PATIENCE_MS);
 }

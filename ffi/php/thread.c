@@ -65,7 +65,6 @@ void phprun_threads_measure(void)
 struct thread {
     pthread_t id;
     struct worker worker;
-    uint32_t generation;
     int life_fd;
     sem_t ready;          /* PHP is up on it */
     pthread_mutex_t lock; /* for `alive`: a thread is signalled only while it is there */
@@ -207,7 +206,6 @@ int32_t phprun_thread_start(uint32_t number, uint32_t generation, int32_t life_f
         return -EBUSY;
     }
     thread->worker = (struct worker){.pool = pool, .number = number, .spool_fd = spool};
-    thread->generation = generation;
     thread->life_fd = life_fd;
     thread->ended = false;
     phprun_worker_prepare(pool, number, generation);

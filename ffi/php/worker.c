@@ -176,11 +176,6 @@ static bool is_scripts_child;
 
 static void note_fork(void)
 {
-#ifdef ZTS
-    if (TSRMLS_CACHE == NULL) {
-        return; /* the fork of a thread that is none of PHP's */
-    }
-#endif
     is_scripts_child = true;
     if (current_request() != NULL) {
         current_request()->disowned = true;

@@ -72,6 +72,8 @@ export class Generation {
   readonly slots: Slots;
   readonly workers: Workers;
   readonly startedAtMs = performance.now();
+  /** Its workers are threads of the host. */
+  readonly threads: boolean;
   role: "candidate" | "current" | "draining" = "candidate";
   report: PhpReport | undefined;
   /** Has a worker of it finished a request? */
@@ -93,8 +95,6 @@ export class Generation {
   readonly #spoolFd: number;
   #channels: HostChannels | undefined;
   #host: HostProcess | undefined;
-  /** Its workers are threads of the host. */
-  readonly #threads: boolean;
   /** Has the host reported, so that it takes commands? */
   #ready = false;
   #ending = false;
@@ -110,9 +110,9 @@ export class Generation {
     const { config } = setup;
     this.#memory = new PoolMemory(memoryOptions(config));
     this.#memory.setMemoryLimit(config.memoryLimitBytes);
-    this.#threads = setup.host.isolation === "thread";
+    this.threads = setup.host.isolation === "thread";
     // A thread is not killed from outside: it ends the request itself.
-    if (this.#threads) this.#memory.setHardMemoryLimit(config.memoryKillBytes);
+    if (this.threads) this.#memory.setHardMemoryLimit(config.memoryKillBytes);
     this.workers = new Workers(config.workers.max, config.workers.min);
     this.#recycling = new Recycling(config, (worker, why) => this.retire(worker, "max_requests", why));
     this.slots = new Slots(this.#memory, {
@@ -341,7 +341,7 @@ export class Generation {
 
   /** Kills a busy worker for what it holds, unless by then it has another request. */
   killForMemory(worker: number, why: string): void {
-    if (this.#threads) return;
+    if (this.threads) return;
     const slot = this.#memory.workerSlot(worker);
     const running = this.slots.at(slot);
     // Between two requests its record may still name a slot that has gone to another worker.
@@ -369,7 +369,7 @@ export class Generation {
         break;
       case "kill": {
         running.killedFor = "deadline";
-        if (this.#threads) {
+        if (this.threads) {
           this.#loseWorker(worker, slot, running);
           break;
         }
@@ -437,7 +437,7 @@ export class Generation {
         break;
       case "spawn-failed":
         this.workers.apply(event, performance.now());
-        this.#log.error(`cannot ${this.#threads ? "start the thread of" : "fork"} a worker`, {
+        this.#log.error(`cannot ${this.threads ? "start the thread of" : "fork"} a worker`, {
           worker,
           gen: this.number,
           errno: event.errno,
@@ -516,8 +516,8 @@ export class Generation {
     this.#sendProbe();
     this.#log.error(`host ended with ${how}`, { gen: this.number });
     this.slots.workers = 0;
-    const loss: Loss = { kind: "died", exit: this.#threads ? exit : ITS_HOST_DIED };
-    if (this.#threads) this.#buryThreads(exit, loss);
+    const loss: Loss = { kind: "died", exit: this.threads ? exit : ITS_HOST_DIED };
+    if (this.threads) this.#buryThreads(exit, loss);
     else this.#buryProcesses();
     this.slots.drain();
     this.workers.allGone();

@@ -366,7 +366,7 @@ export class Supervisor {
     this.#current = null;
     this.#options.dispatcher.use(null);
     // A process that crashes does not take its host with it: that is only said of threads.
-    const served = generation.setup.host.isolation === "thread" && generation.served;
+    const served = generation.threads && generation.served;
     this.#hostStarts.ended(performance.now() - generation.startedAtMs, served);
     // When we are stopping, for what still waits.
     if (!this.#stopping || this.#options.dispatcher.waiting > 0) this.#startAnother();

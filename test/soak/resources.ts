@@ -2,7 +2,9 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { cpuSeconds, residentOf } from "../../bench/processes.ts";
 import { descriptors } from "../process/support.ts";
+import { mebibytes } from "./memory.ts";
 import { type Phprun, until } from "./phprun.ts";
+import type { Report } from "./program.ts";
 import { statusOf } from "./status.ts";
 
 /** What a server at rest holds. */
@@ -13,6 +15,9 @@ export interface Resources {
   readonly files: readonly string[];
   readonly workers: number;
 }
+
+/** What the front may hold more after a long run than after its warm-up. */
+const GROWTH_BYTES = 20 * 1048576;
 
 const REST_MS = 10_000;
 const STILL_MS = 500;
@@ -51,6 +56,23 @@ export async function workersIdle(server: Phprun): Promise<boolean> {
   const before = cpuSeconds(workers);
   await Bun.sleep(STILL_MS);
   return cpuSeconds(workers) - before <= (server.threads ? HOST_CPU_S : 0);
+}
+
+/** Is anything left after a long run that was not there before it? Returns the descriptors that are. */
+export function judgeLeftovers(report: Report, before: Resources, after: Resources): string[] {
+  const grown = after.frontBytes - before.frontBytes;
+  report.count(
+    "front's memory, after warm-up and at the end",
+    `${mebibytes(before.frontBytes)}, ${mebibytes(after.frontBytes)}`,
+    `${mebibytes(GROWTH_BYTES)} more at most`,
+    grown <= GROWTH_BYTES,
+  );
+  const leaked = newDescriptors(before, after);
+  report.count("descriptors of the front that are new", leaked.length, "0", leaked.length === 0);
+  const ofHosts = after.hostDescriptors - before.hostDescriptors;
+  report.count("descriptors of the hosts that are new", ofHosts, "0", ofHosts <= 0);
+  report.none("files left in spool and temporary folder", after.files.length);
+  return leaked;
 }
 
 /** Descriptors that are there now and were not before, by what they lead to. */

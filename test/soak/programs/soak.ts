@@ -7,7 +7,7 @@ import { mebibytes } from "../memory.ts";
 import { mixOf } from "../mix.ts";
 import { Phprun } from "../phprun.ts";
 import { type Outcome, type Program, Report, type Setup } from "../program.ts";
-import { newDescriptors, resourcesAtRest, workersIdle } from "../resources.ts";
+import { judgeLeftovers, resourcesAtRest, workersIdle } from "../resources.ts";
 import { LargeSite } from "../site.ts";
 import { requestsIn, statusOf } from "../status.ts";
 
@@ -18,7 +18,6 @@ const RUDE_PER_SECOND = 20;
 const WARM_UP_SHARE = 0.1;
 const WARM_UP_LEAST = 10_000;
 const SAMPLE_MS = 30_000;
-const GROWTH_BYTES = 20 * 1048576;
 
 /** A million requests of every kind, beside clients with bad manners: is anything wrong, and is anything left? */
 export const soak: Program = {
@@ -86,18 +85,7 @@ async function run({ command, php, requests, random, say }: Setup): Promise<Outc
     sum((tally) => tally.failed),
   );
   report.none("slow readers that did not get their answer", faults.length);
-  const grown = after.frontBytes - before.frontBytes;
-  report.count(
-    "front's memory, after warm-up and at the end",
-    `${mebibytes(before.frontBytes)}, ${mebibytes(after.frontBytes)}`,
-    `${mebibytes(GROWTH_BYTES)} more at most`,
-    grown <= GROWTH_BYTES,
-  );
-  const leaked = newDescriptors(before, after);
-  report.count("descriptors of the front that are new", leaked.length, "0", leaked.length === 0);
-  const ofHost = after.hostDescriptors - before.hostDescriptors;
-  report.count("descriptors of the host that are new", ofHost, "0", ofHost <= 0);
-  report.none("files left in spool and temporary folder", after.files.length);
+  const leaked = judgeLeftovers(report, before, after);
   report.count("workers", after.workers, String(WORKERS), after.workers === WORKERS);
   report.count("all workers idle", idle ? "yes" : "no", "yes", idle);
   await allServe(report, server);

@@ -7,7 +7,7 @@ import { mebibytes } from "../memory.ts";
 import { Agreement, threadMix, writeClasses } from "../mix-threads.ts";
 import { Phprun, until } from "../phprun.ts";
 import { type Outcome, type Program, Report, type Setup, unavailable } from "../program.ts";
-import { newDescriptors, resourcesAtRest } from "../resources.ts";
+import { judgeLeftovers, resourcesAtRest } from "../resources.ts";
 import { Rewriting } from "../rewriting.ts";
 import { LargeSite } from "../site.ts";
 import { requestsIn, statusOf } from "../status.ts";
@@ -26,7 +26,6 @@ const RESET_MS = 30_000;
 const WARM_UP_SHARE = 0.1;
 const WARM_UP_LEAST = 10_000;
 const SAMPLE_MS = 30_000;
-const GROWTH_BYTES = 20 * 1048576;
 const END_MS = 20_000;
 
 /** A day of a site in threads: everything that could get in each other's way, while its scripts are rewritten. */
@@ -153,18 +152,7 @@ async function run({ command, php, requests, random, say }: Setup): Promise<Outc
     report.count("workers", serving, wanted, serving === wanted);
   }
   report.count("hosts", server.hosts().length, String(pools.length), server.hosts().length === pools.length);
-  const grown = after.frontBytes - before.frontBytes;
-  report.count(
-    "front's memory, after warm-up and at the end",
-    `${mebibytes(before.frontBytes)}, ${mebibytes(after.frontBytes)}`,
-    `${mebibytes(GROWTH_BYTES)} more at most`,
-    grown <= GROWTH_BYTES,
-  );
-  const leaked = newDescriptors(before, after);
-  report.count("descriptors of the front that are new", leaked.length, "0", leaked.length === 0);
-  const ofHosts = after.hostDescriptors - before.hostDescriptors;
-  report.count("descriptors of the hosts that are new", ofHosts, "0", ofHosts <= 0);
-  report.none("files left in spool and temporary folder", after.files.length);
+  const leaked = judgeLeftovers(report, before, after);
   report.note(...warmUp.told, ...main.told, ...crashes.slice(0, 10), ...leaked, ...after.files.slice(0, 10));
   for (const fault of await server.stop()) report.count("stop", fault, "clean", false);
   return report;
