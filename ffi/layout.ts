@@ -29,6 +29,7 @@ export const LAYOUT = [
   "workerOwnBytes",
   "workerDroppedLogs",
   "workerLeaving",
+  "workerBootedNs",
   "workerLastFunction",
   "headerSlotsAt",
   "headerWorkersAt",
@@ -58,7 +59,16 @@ export const Outcome = {
 export const RequestOption = { https: 1, probe: 2 } as const;
 
 /** enum phprun_leaving */
-export const Leaving = { not: 0, asked: 1, memory: 2, user: 3 } as const;
+export const Leaving = {
+  not: 0,
+  asked: 1,
+  memory: 2,
+  user: 3,
+  script: 4,
+  fatal: 5,
+  boot: 6,
+  exception: 7,
+} as const;
 
 /** enum phprun_worker_state */
-export const WorkerState = { none: 0, starting: 1, idle: 2, busy: 3, gone: 4 } as const;
+export const WorkerState = { none: 0, starting: 1, idle: 2, busy: 3, gone: 4, ending: 5 } as const;

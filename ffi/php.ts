@@ -7,7 +7,7 @@ import { phpSymbols } from "./symbols.ts";
 import { openGlobal } from "./system.ts";
 import { check } from "./transport.ts";
 
-const PHP_ABI = 4;
+const PHP_ABI = 5;
 
 /** PHPRUN_HOST_* of ffi/php/php.h. */
 const HOST_SLOW_LOG = 1;
@@ -15,6 +15,7 @@ const HOST_SLOW_LOG = 1;
 /** PHPRUN_PHP_* of ffi/php/php.h. */
 const PHP_JSON_POST = 1;
 const PHP_THREADS = 2;
+const PHP_FRANKENPHP = 4;
 
 /** What the shim was compiled against. */
 export interface BuiltFor {
@@ -77,6 +78,7 @@ export class Php {
     sapiName: string;
     poolName: string;
     jsonPost: boolean;
+    frankenphp: boolean;
     /** Workers will be threads of this process. */
     threads: boolean;
     logFd: number;
@@ -89,10 +91,20 @@ export class Php {
       ini,
       sapiName,
       poolName,
-      (options.jsonPost ? PHP_JSON_POST : 0) | (options.threads ? PHP_THREADS : 0),
+      (options.jsonPost ? PHP_JSON_POST : 0) |
+        (options.threads ? PHP_THREADS : 0) |
+        (options.frankenphp ? PHP_FRANKENPHP : 0),
       options.logFd,
     );
     if (result !== 0) throw new PhprunError("PHP_START", "Cannot start PHP: module start-up failed");
+  }
+
+  /** Worker mode: what workers run. Before any of them is started. */
+  configureApp(app: { script: string; scriptName: string; documentRoot: string; options: number }): void {
+    const [script, name, root] = [app.script, app.scriptName, app.documentRoot].map((text) =>
+      Buffer.from(`${text}\0`),
+    ) as [Buffer, Buffer, Buffer];
+    this.#symbols.phprun_app_configure(script, name, root, app.options);
   }
 
   /** Runs PHP code in a forked child; `code` is an expression that yields a string. */

@@ -44,6 +44,8 @@ export interface WorkerRecord {
   readonly droppedLogs: number;
   /** Why it ended of its own accord: `Leaving`. */
   readonly leaving: number;
+  /** Worker mode: when its script first asked for a request; 0: not yet. */
+  readonly bootedNs: number;
   /** Where a crash found it; empty when not known. */
   readonly lastFunction: string;
 }
@@ -260,6 +262,12 @@ export class PoolMemory {
     this.#symbols.phprun_worker_retire(this.#pool, worker);
   }
 
+  /** Worker mode: its boot or its end takes too long. */
+  overdue(worker: number): void {
+    if (this.#closed) return;
+    this.#symbols.phprun_worker_overdue(this.#pool, worker);
+  }
+
   /** Repairs what a dead worker left. Returns the slot it was running, or -1. */
   bury(worker: number): number {
     if (this.#closed) return -1;
@@ -297,6 +305,7 @@ export class PoolMemory {
       ownBytes: this.#long(at + layout.workerOwnBytes),
       droppedLogs: this.#word(at + layout.workerDroppedLogs),
       leaving: this.#word(at + layout.workerLeaving),
+      bootedNs: this.#long(at + layout.workerBootedNs),
       lastFunction: this.#text(at + layout.workerLastFunction, FUNCTION_BYTES),
     };
   }

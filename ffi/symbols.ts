@@ -61,6 +61,7 @@ export const transportSymbols = {
     ],
     returns: "void",
   },
+  phprun_worker_overdue: { args: ["ptr", "u32"], returns: "void" },
   phprun_worker_bury: { args: ["ptr", "u32"], returns: "i32" }, // slot it ran, or -1
   phprun_resubmit_orphans: { args: ["ptr"], returns: "i32" },
   phprun_socketpair: { args: ["ptr"], returns: "i32" }, // int32_t out[2]
@@ -169,6 +170,15 @@ export const phpSymbols = {
       "i32", // int32_t log_fd
     ],
     returns: "i32",
+  },
+  phprun_app_configure: {
+    args: [
+      "ptr", // const char *script
+      "ptr", // const char *script_name
+      "ptr", // const char *document_root
+      "u32", // uint32_t options
+    ],
+    returns: "void",
   },
   phprun_php_evaluate: {
     args: [

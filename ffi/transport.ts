@@ -6,7 +6,7 @@ import { LAYOUT, type Layout } from "./layout.ts";
 import { openable } from "./open.ts";
 import { transportSymbols } from "./symbols.ts";
 
-const TRANSPORT_ABI = 3;
+const TRANSPORT_ABI = 4;
 
 type Symbols = ReturnType<typeof dlopen<typeof transportSymbols>>["symbols"];
 let loaded: { symbols: Symbols; layout: Layout } | undefined;

@@ -1,10 +1,12 @@
 import { realpathSync } from "node:fs";
-import type { Config } from "./config/config.ts";
+import type { Config, PoolConfig } from "./config/config.ts";
 import { ErrorPages } from "./http/error-page.ts";
 import type { FrontParts } from "./http/front.ts";
 import type { AccessLog } from "./log/access.ts";
 import type { Log } from "./log/log.ts";
+import { workerScriptName } from "./pool/app-options.ts";
 import type { Pool } from "./pool/pool.ts";
+import { AppScript } from "./route/app-script.ts";
 import { PoolPatterns } from "./route/pool-patterns.ts";
 import { Router } from "./route/router.ts";
 import { currentTurn } from "./route/turn.ts";
@@ -16,6 +18,12 @@ import { StaticFiles } from "./static/static-files.ts";
  */
 export function withRealDocroot(config: Config): Config {
   return { ...config, php: { ...config.php, docroot: realpathSync(config.php.docroot) } };
+}
+
+function appScript({ php }: Config, { mode, workerScript }: PoolConfig): AppScript | null {
+  if (mode === "classic" || workerScript === null) return null;
+  const name = workerScriptName(workerScript, php.docroot);
+  return new AppScript(php.docroot, php.frontController, { filename: workerScript, name });
 }
 
 /** What a configuration makes of the front, but for the pools and listeners, which live on from one to the next. */
@@ -38,6 +46,7 @@ export function buildApplication(
     pages,
     patterns: new PoolPatterns(config.pools),
     pools,
+    apps: config.pools.map((pool) => appScript(config, pool)),
     log,
     access,
   };

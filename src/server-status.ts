@@ -46,6 +46,8 @@ function poolStatus(pool: Pool, sampleOf: StatusParts["sampleOf"]): PoolStatus {
     methods: [...config.methods],
     state: pool.failure !== null ? "failed" : pool.ready ? "serving" : "starting",
     lastError: pool.failure,
+    mode: config.mode,
+    workerScript: config.mode === "worker" ? config.workerScript : null,
     isolation: pool.isolation,
     generation: pool.generation,
     generations: generations.map((generation) => ({
@@ -90,6 +92,13 @@ function poolStatus(pool: Pool, sampleOf: StatusParts["sampleOf"]): PoolStatus {
   };
 }
 
+/** What a worker's record says of one that runs. A worker that is forked is there a moment before its record says so. */
+const STATES = new Map<number, WorkerStatus["state"]>([
+  [WorkerState.starting, "booting"],
+  [WorkerState.busy, "busy"],
+  [WorkerState.ending, "ending"],
+]);
+
 function workersOf(generation: Generation, sampleOf: StatusParts["sampleOf"]): WorkerStatus[] {
   const { memory } = generation.slots;
   const { threads } = generation;
@@ -121,9 +130,7 @@ function workersOf(generation: Generation, sampleOf: StatusParts["sampleOf"]): W
             ? worker.state
             : answered
               ? "finishing"
-              : record.state === WorkerState.busy
-                ? "busy"
-                : "idle",
+              : (STATES.get(record.state) ?? "idle"),
         requests: record.requests,
         ageMs: nowMs - worker.startedAtMs,
         request: found === undefined ? null : (request as NonNullable<WorkerStatus["request"]>),

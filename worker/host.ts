@@ -33,6 +33,7 @@ async function serve(options: HostOptions): Promise<number> {
       sapiName: options.sapiName,
       poolName: options.poolName,
       jsonPost: options.jsonPost,
+      frankenphp: options.frankenphp,
       threads: options.isolation === "thread",
       logFd: HOST_FDS.log,
     });
@@ -43,6 +44,7 @@ async function serve(options: HostOptions): Promise<number> {
     return 1;
   }
   if (options.inspectOnly) return 0;
+  if (options.app !== null) php.configureApp(options.app);
   if (options.isolation === "thread") return await new ThreadHost(php, options).run();
   return php.runHost(HOST_FDS, options.slowLog) === 0 ? 0 : 1;
 }

@@ -23,6 +23,7 @@ const router = new Router({
   clearEnv: false,
   sapiName: "phprun",
   jsonPost: false,
+  compat: [],
 });
 const pools = new PoolPatterns([
   { name: "heavy", patterns: ["/heavy-*", "/api/export/*"] },

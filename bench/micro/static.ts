@@ -37,6 +37,7 @@ const router = new Router({
   clearEnv: false,
   sapiName: "phprun",
   jsonPost: false,
+  compat: [],
 });
 const files = new StaticFiles({
   enabled: true,

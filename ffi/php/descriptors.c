@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MOST_KEPT 64
+#define MOST_KEPT 1024
 #define HIGHEST 4096
 
 static unsigned char before[HIGHEST];
@@ -31,6 +31,8 @@ static void for_each_open(void (*visit)(int fd))
     }
     closedir(folder);
 }
+
+static void (*tell_new)(int fd);
 
 static void note_before(int fd)
 {
@@ -54,6 +56,25 @@ void descriptors_before_php(void)
 void descriptors_after_php(void)
 {
     for_each_open(note_new);
+}
+
+static void note_new_and_tell(int fd)
+{
+    if (fd < HIGHEST && !before[fd]) {
+        note_new(fd);
+        tell_new(fd);
+    }
+}
+
+void descriptors_before_boot(void)
+{
+    for_each_open(note_before);
+}
+
+void descriptors_after_boot(void (*tell)(int fd))
+{
+    tell_new = tell;
+    for_each_open(note_new_and_tell);
 }
 
 static int compare(const void *a, const void *b)

@@ -16,6 +16,8 @@
  * functions of C that hand it out may be called at any time.
  */
 static __thread HashTable *changes;
+/* Worker mode: what the boot has changed, which each request begins with. */
+static __thread HashTable *changes_of_boot;
 
 static void (*import_from_process)(zval *array);
 
@@ -162,11 +164,47 @@ void environment_thread_startup(void)
     replace_import("getenv", (void *)environment_get);
 }
 
+static void forget(HashTable **table)
+{
+    if (*table != NULL) {
+        zend_hash_destroy(*table);
+        pefree(*table, 1);
+        *table = NULL;
+    }
+}
+
 void environment_request_shutdown(void)
 {
-    if (changes != NULL) {
-        zend_hash_destroy(changes);
-        pefree(changes, 1);
-        changes = NULL;
+    forget(&changes);
+}
+
+static HashTable *copy_of(HashTable *table)
+{
+    if (table == NULL) {
+        return NULL;
     }
+    HashTable *copy = pemalloc(sizeof *copy, 1);
+    zend_hash_init(copy, zend_hash_num_elements(table), NULL, free_change, 1);
+    zend_string *name;
+    const char *entry;
+    ZEND_HASH_FOREACH_STR_KEY_PTR(table, name, entry) {
+        zend_hash_str_update_ptr(copy, ZSTR_VAL(name), ZSTR_LEN(name), entry != NULL ? strdup(entry) : NULL);
+    } ZEND_HASH_FOREACH_END();
+    return copy;
+}
+
+void environment_note_boot(void)
+{
+    changes_of_boot = copy_of(changes);
+}
+
+void environment_reset(void)
+{
+    forget(&changes);
+    changes = copy_of(changes_of_boot);
+}
+
+void environment_forget_boot(void)
+{
+    forget(&changes_of_boot);
 }

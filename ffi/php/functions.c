@@ -1,5 +1,6 @@
 /* The functions phprun gives to scripts, and its section in phpinfo(). */
-#include "shim.h"
+#include "app.h"
+#include "log_function.h"
 
 #include <ext/standard/head.h>
 #include <ext/standard/info.h>
@@ -100,12 +101,68 @@ PHP_FUNCTION(apache_response_headers)
     zend_llist_apply_with_argument(&SG(sapi_headers).headers, add_response_header, return_value);
 }
 
+/* Who answers, and since when. */
+PHP_FUNCTION(phprun_worker_info)
+{
+    ZEND_PARSE_PARAMETERS_NONE();
+    const struct worker *worker = log_worker();
+    const struct app *app = app_current();
+    array_init(return_value);
+    add_assoc_string(return_value, "mode", app_config.script != NULL ? "worker" : "classic");
+    add_assoc_string(return_value, "pool", (char *)phprun_pool_name);
+    if (worker == NULL) {
+        /* A template, while it boots: it is no worker yet. */
+        add_assoc_null(return_value, "worker");
+        add_assoc_null(return_value, "generation");
+        add_assoc_long(return_value, "requests", 0);
+    } else {
+        const struct phprun_worker *record = &worker->pool->workers[worker->number];
+        add_assoc_long(return_value, "worker", (zend_long)worker->number);
+        add_assoc_long(return_value, "generation", (zend_long)record->generation);
+        add_assoc_long(return_value, "requests", (zend_long)atomic_load(&record->requests));
+    }
+    if (app != NULL && app->booted_at != 0) {
+        add_assoc_double(return_value, "booted_at", app->booted_at);
+    } else {
+        add_assoc_null(return_value, "booted_at");
+    }
+}
+
+ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_handle, 0, 1, _IS_BOOL, 0)
+    ZEND_ARG_TYPE_INFO(0, handler, IS_CALLABLE, 0)
+ZEND_END_ARG_INFO()
+
+ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_hook, 0, 1, IS_VOID, 0)
+    ZEND_ARG_TYPE_INFO(0, hook, IS_CALLABLE, 0)
+ZEND_END_ARG_INFO()
+
+ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_log, 0, 1, IS_VOID, 0)
+    ZEND_ARG_TYPE_INFO(0, message, IS_STRING, 0)
+    ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, level, IS_LONG, 0, "PHPRUN_LOG_LEVEL_INFO")
+    ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, context, IS_ARRAY, 0, "[]")
+ZEND_END_ARG_INFO()
+
 static const zend_function_entry functions[] = {
+    ZEND_NAMED_FE(phprun_handle_request, ZEND_FN(phprun_handle_request), arginfo_handle)
     ZEND_NAMED_FE(phprun_finish_request, ZEND_FN(phprun_finish_request), arginfo_bool)
+    ZEND_NAMED_FE(phprun_worker_info, ZEND_FN(phprun_worker_info), arginfo_array)
+    ZEND_NAMED_FE(phprun_log, ZEND_FN(phprun_log), arginfo_log)
+    ZEND_NAMED_FE(phprun_before_fork, ZEND_FN(phprun_before_fork), arginfo_hook)
+    ZEND_NAMED_FE(phprun_after_fork, ZEND_FN(phprun_after_fork), arginfo_hook)
     ZEND_NAMED_FE(fastcgi_finish_request, ZEND_FN(phprun_finish_request), arginfo_bool)
     ZEND_NAMED_FE(apache_request_headers, ZEND_FN(apache_request_headers), arginfo_array)
     ZEND_NAMED_FE(getallheaders, ZEND_FN(apache_request_headers), arginfo_array)
     ZEND_NAMED_FE(apache_response_headers, ZEND_FN(apache_response_headers), arginfo_array)
+    ZEND_FE_END
+};
+
+/* php.compat: code written for FrankenPHP's worker mode runs as it is. */
+static const zend_function_entry frankenphp_functions[] = {
+    ZEND_NAMED_FE(frankenphp_handle_request, ZEND_FN(phprun_handle_request), arginfo_handle)
+    ZEND_NAMED_FE(frankenphp_finish_request, ZEND_FN(phprun_finish_request), arginfo_bool)
+    ZEND_NAMED_FE(frankenphp_request_headers, ZEND_FN(apache_request_headers), arginfo_array)
+    ZEND_NAMED_FE(frankenphp_response_headers, ZEND_FN(apache_response_headers), arginfo_array)
+    ZEND_NAMED_FE(frankenphp_log, ZEND_FN(phprun_log), arginfo_log)
     ZEND_FE_END
 };
 
@@ -126,7 +183,7 @@ static PHP_MINFO_FUNCTION(phprun)
         snprintf(text, sizeof text, ZEND_ULONG_FMT, (zend_ulong)atomic_load(&record->requests));
         php_info_print_table_row(2, "Requests served", text);
     }
-    php_info_print_table_row(2, "Mode", "classic");
+    php_info_print_table_row(2, "Mode", app_config.script != NULL ? "worker" : "classic");
     php_info_print_table_row(2, "Isolation", phprun_threads ? "thread" : "process");
     php_info_print_table_end();
 }
@@ -134,10 +191,10 @@ static PHP_MINFO_FUNCTION(phprun)
 /* In module start-up and not after it: opcache takes over the table of interned strings in between. */
 static PHP_MINIT_FUNCTION(phprun)
 {
-    (void)type, (void)module_number;
     variables_startup();
     interrupt_startup();
-    return SUCCESS;
+    log_function_startup(module_number, phprun_frankenphp);
+    return phprun_frankenphp ? zend_register_functions(NULL, frankenphp_functions, NULL, type) : SUCCESS;
 }
 
 /* Behind shutdown functions and destructors: what they left unread of the body need not be read now. */

@@ -5,8 +5,8 @@
  * Events go back as four uint32: kind, worker, pid, argument. The kinds are those of src/pool/messages.ts.
  */
 #define _GNU_SOURCE
+#include "app.h"
 #include "frames.h"
-#include "shim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +21,13 @@
 #include <unistd.h>
 
 enum command_kind { COMMAND_SPAWN = 1, COMMAND_DEADLINE = 2, COMMAND_END = 3, COMMAND_KILL = 4 };
-enum event_kind { EVENT_SPAWNED = 1, EVENT_SPAWN_FAILED = 2, EVENT_EXITED = 3 };
+enum event_kind { EVENT_SPAWNED = 1, EVENT_SPAWN_FAILED = 2, EVENT_EXITED = 3, EVENT_BOOTED = 4 };
 
 struct command {
     uint32_t kind, worker, argument;
 };
 
-struct host {
+static struct host {
     struct phprun_pool *pool;
     int control_fd, wake_fd, spool_fd, log_fd, children_fd;
     uint32_t options; /* PHPRUN_HOST_* */
@@ -35,20 +35,20 @@ struct host {
     uint32_t running;
     char pending[sizeof(struct command)]; /* part of a command that has not arrived whole */
     size_t pending_bytes;
-};
+} host;
 
-static void send_event(const struct host *host, enum event_kind kind, uint32_t worker, pid_t pid, uint32_t argument)
+static void send_event(enum event_kind kind, uint32_t worker, pid_t pid, uint32_t argument)
 {
     const uint32_t event[4] = {kind, worker, (uint32_t)pid, argument};
     const char *at = (const char *)event;
     size_t left = sizeof event;
     while (left > 0) {
-        const ssize_t sent = send(host->control_fd, at, left, MSG_NOSIGNAL);
+        const ssize_t sent = send(host.control_fd, at, left, MSG_NOSIGNAL);
         if (sent > 0) {
             at += sent;
             left -= (size_t)sent;
         } else if (sent < 0 && errno == EAGAIN) {
-            struct pollfd room = {.fd = host->control_fd, .events = POLLOUT};
+            struct pollfd room = {.fd = host.control_fd, .events = POLLOUT};
             poll(&room, 1, -1);
         } else if (sent < 0 && errno != EINTR) {
             return; /* the front is gone; the loop will see it */
@@ -118,13 +118,13 @@ static void become_child(pid_t parent)
     reset_signals();
 }
 
-static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number, pid_t parent)
+static struct worker *become_worker(uint32_t number, pid_t parent)
 {
     static struct worker worker;
     worker = (struct worker){
-        .pool = host->pool,
+        .pool = host.pool,
         .number = number,
-        .spool_fd = host->spool_fd,
+        .spool_fd = host.spool_fd,
         .thread = gettid(),
         .executor = frames_executor(),
     };
@@ -132,20 +132,19 @@ static ZEND_NORETURN void become_worker(const struct host *host, uint32_t number
     crash_startup();
     crash_worker_startup(&worker);
     heaps_let_go();
-    const int kept[] = {host->wake_fd, host->spool_fd, host->log_fd};
+    const int kept[] = {host.wake_fd, host.spool_fd, host.log_fd};
     descriptors_close_others(kept, sizeof kept / sizeof kept[0]);
-    host->pool->wake_fd = host->wake_fd;
+    host.pool->wake_fd = host.wake_fd;
     char name[16];
     snprintf(name, sizeof name, "phprun/%u", number);
     prctl(PR_SET_NAME, name);
     log_as_worker(&worker);
     deadline_startup();
     fork_startup();
-    if (host->options & PHPRUN_HOST_SLOW_LOG) {
+    if (host.options & PHPRUN_HOST_SLOW_LOG) {
         look_worker_startup(&worker);
     }
-    worker_run(&worker);
-    _exit(0);
+    return &worker;
 }
 
 /* ---- in the host ----------------------------------------------------------------------------- */
@@ -164,82 +163,88 @@ void become_host(void)
     }
 }
 
-static void spawn(struct host *host, uint32_t number, uint32_t generation)
+/* In the child it returns the worker that this process is from now on; NULL in the host. */
+static struct worker *spawn(uint32_t number, uint32_t generation)
 {
-    if (number >= host->pool->worker_count || host->pids[number] != 0) {
-        send_event(host, EVENT_SPAWN_FAILED, number, 0, EINVAL);
-        return;
+    if (number >= host.pool->worker_count || host.pids[number] != 0) {
+        send_event(EVENT_SPAWN_FAILED, number, 0, EINVAL);
+        return NULL;
     }
-    phprun_worker_prepare(host->pool, number, generation);
+    phprun_worker_prepare(host.pool, number, generation);
     const pid_t parent = getpid();
     const pid_t pid = fork();
     if (pid == 0) {
-        become_worker(host, number, parent);
+        return become_worker(number, parent);
     }
     if (pid < 0) {
-        send_event(host, EVENT_SPAWN_FAILED, number, 0, (uint32_t)errno);
-        return;
+        send_event(EVENT_SPAWN_FAILED, number, 0, (uint32_t)errno);
+        return NULL;
     }
-    host->pids[number] = pid;
-    host->running++;
-    send_event(host, EVENT_SPAWNED, number, pid, generation);
+    host.pids[number] = pid;
+    host.running++;
+    send_event(EVENT_SPAWNED, number, pid, generation);
+    return NULL;
 }
 
 /* The host is the parent, so a pid it has not reaped cannot have become somebody else's. */
-static void signal_worker(const struct host *host, uint32_t number, int signal_number)
+static void signal_worker(uint32_t number, int signal_number)
 {
-    if (number < PHPRUN_MAX_WORKERS && host->pids[number] != 0) {
-        kill(host->pids[number], signal_number);
+    if (number < PHPRUN_MAX_WORKERS && host.pids[number] != 0) {
+        kill(host.pids[number], signal_number);
     }
 }
 
-static void reap(struct host *host)
+static void reap(void)
 {
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
-            if (host->pids[number] == pid) {
-                host->pids[number] = 0;
-                host->running--;
-                send_event(host, EVENT_EXITED, number, pid, (uint32_t)status);
+            if (host.pids[number] == pid) {
+                host.pids[number] = 0;
+                host.running--;
+                send_event(EVENT_EXITED, number, pid, (uint32_t)status);
                 break;
             }
         }
     }
 }
 
-/* Returns false when the control socket has closed or END has come. */
-static bool read_commands(struct host *host)
+/* False when the control socket has closed or END has come. In a forked child: `child` is what it has become. */
+static bool read_commands(struct worker **child)
 {
     for (;;) {
-        const ssize_t got = recv(host->control_fd, host->pending + host->pending_bytes,
-                                 sizeof host->pending - host->pending_bytes, MSG_DONTWAIT);
+        const ssize_t got = recv(host.control_fd, host.pending + host.pending_bytes,
+                                 sizeof host.pending - host.pending_bytes, MSG_DONTWAIT);
         if (got < 0) {
             return errno == EAGAIN || errno == EINTR;
         }
         if (got == 0) {
             return false;
         }
-        host->pending_bytes += (size_t)got;
-        if (host->pending_bytes < sizeof host->pending) {
+        host.pending_bytes += (size_t)got;
+        if (host.pending_bytes < sizeof host.pending) {
             continue;
         }
         struct command command;
-        memcpy(&command, host->pending, sizeof command);
-        host->pending_bytes = 0;
+        memcpy(&command, host.pending, sizeof command);
+        host.pending_bytes = 0;
         switch (command.kind) {
         case COMMAND_SPAWN:
-            spawn(host, command.worker, command.argument);
+            *child = spawn(command.worker, command.argument);
+            if (*child != NULL) {
+                return true;
+            }
             break;
         case COMMAND_DEADLINE:
-            if (worker_is_overdue(host->pool, command.worker)) {
-                signal_worker(host, command.worker, PHPRUN_DEADLINE_SIGNAL);
+            if (worker_is_overdue(host.pool, command.worker)) {
+                signal_worker(command.worker, PHPRUN_DEADLINE_SIGNAL);
             }
             break;
         case COMMAND_KILL:
-            if (worker_is_at(host->pool, command.worker, command.argument)) {
-                signal_worker(host, command.worker, SIGKILL);
+            /* Whatever it does; the front has not been told of its end, so it is the one that the front means. */
+            if (command.argument == PHPRUN_NONE || worker_is_at(host.pool, command.worker, command.argument)) {
+                signal_worker(command.worker, SIGKILL);
             }
             break;
         default:
@@ -248,15 +253,15 @@ static bool read_commands(struct host *host)
     }
 }
 
-static void end_workers(struct host *host)
+static void end_workers(void)
 {
     for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
-        if (host->pids[number] != 0) {
-            kill(host->pids[number], SIGKILL);
+        if (host.pids[number] != 0) {
+            kill(host.pids[number], SIGKILL);
         }
     }
-    while (host->running > 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR)) {
-        host->running--;
+    while (host.running > 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR)) {
+        host.running--;
     }
 }
 
@@ -297,42 +302,66 @@ static int children_descriptor(void)
     return pipe_fds[0];
 }
 
-int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd,
-                        uint32_t options)
+/* Until all is over; NULL then. In a forked child: the worker that it has become. */
+static struct worker *run_loop(void)
 {
-    struct host *host = calloc(1, sizeof *host);
-    if (host == NULL) {
-        return -ENOMEM;
-    }
-    host->control_fd = control_fd;
-    host->wake_fd = wake_fd;
-    host->spool_fd = spool_fd;
-    host->options = options;
-    host->log_fd = log_descriptor();
-    host->pool = phprun_pool_map(pool_fd);
-    if (host->pool == NULL) {
-        return -errno;
-    }
-    host->children_fd = children_descriptor();
-    if (host->children_fd < 0) {
-        return -errno;
-    }
+    struct worker *child = NULL;
     for (;;) {
-        struct pollfd news[] = {{.fd = control_fd, .events = POLLIN}, {.fd = host->children_fd, .events = POLLIN}};
+        struct pollfd news[] = {{.fd = host.control_fd, .events = POLLIN}, {.fd = host.children_fd, .events = POLLIN}};
         if (poll(news, 2, -1) < 0 && errno != EINTR) {
             break;
         }
         if (news[1].revents != 0) {
             char bytes[64];
-            while (read(host->children_fd, bytes, sizeof bytes) > 0) {
+            while (read(host.children_fd, bytes, sizeof bytes) > 0) {
             }
-            reap(host);
+            reap();
         }
-        if (news[0].revents != 0 && !read_commands(host)) {
+        if (news[0].revents != 0 && (!read_commands(&child) || child != NULL)) {
             break;
         }
     }
-    end_workers(host);
+    return child;
+}
+
+struct worker *host_serve_template(void)
+{
+    send_event(EVENT_BOOTED, 0, getpid(), 0);
+    struct worker *child = run_loop();
+    if (child == NULL) {
+        end_workers();
+        _exit(0);
+    }
+    return child;
+}
+
+int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd, uint32_t options)
+{
+    host.control_fd = control_fd;
+    host.wake_fd = wake_fd;
+    host.spool_fd = spool_fd;
+    host.options = options;
+    host.log_fd = log_descriptor();
+    host.pool = phprun_pool_map(pool_fd);
+    if (host.pool == NULL) {
+        return -errno;
+    }
+    host.children_fd = children_descriptor();
+    if (host.children_fd < 0) {
+        return -errno;
+    }
+    if (app_config.script != NULL) {
+        opcache_hold();
+    }
+    if (app_has(PHPRUN_APP_TEMPLATE)) {
+        /* A worker in the end, or a boot that failed. Not back to JavaScript: in a worker there is none. */
+        _exit(template_run());
+    }
+    struct worker *child = run_loop();
+    if (child != NULL) {
+        _exit(worker_run(child));
+    }
+    end_workers();
     return 0;
 }
 

@@ -16,6 +16,8 @@ static void on_interrupt(zend_execute_data *execute_data)
         if (phprun_threads) {
             memory_enforce(request);
         }
+    } else {
+        deadline_enforce_script();
     }
     if (next_interrupt != NULL) {
         next_interrupt(execute_data);

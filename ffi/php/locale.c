@@ -43,6 +43,8 @@ static __thread struct {
     locale_t kept[KEPT_COUNT];
     uint32_t next;      /* of `kept`, to be replaced */
     zend_string *ctype; /* BG(ctype_string), which PHP would free with the request */
+    locale_t of_boot;   /* worker mode: what each request begins with; NULL: the process's */
+    bool changed;       /* since then */
 } own;
 
 static bool is_category(int category)
@@ -133,6 +135,16 @@ static void keep(locale_t locale)
     own.next = (own.next + 1) % KEPT_COUNT;
 }
 
+static void install(locale_t locale)
+{
+    uselocale(locale);
+    if (own.current != NULL) {
+        keep(own.current);
+    }
+    own.current = locale;
+    own.changed = true;
+}
+
 static bool use(int category, const char *name)
 {
     /* A list of names is for all categories. */
@@ -143,11 +155,7 @@ static bool use(int category, const char *name)
     if (locale == NULL) {
         return false;
     }
-    uselocale(locale);
-    if (own.current != NULL) {
-        keep(own.current);
-    }
-    own.current = locale;
+    install(locale);
     return true;
 }
 
@@ -265,6 +273,35 @@ void locale_request_shutdown(void)
     forget_ctype();
     BG(ctype_string) = NULL;
     zend_update_current_locale();
+}
+
+void locale_note_boot(void)
+{
+    own.of_boot = own.current != NULL ? duplocale(own.current) : NULL;
+    own.changed = false;
+}
+
+void locale_reset(void)
+{
+    if (!own.changed) {
+        return;
+    }
+    locale_request_shutdown();
+    if (own.of_boot != NULL) {
+        install(duplocale(own.of_boot));
+        zend_string *ctype = current_names(LC_CTYPE);
+        note_ctype(ctype);
+        zend_string_release(ctype);
+    }
+    own.changed = false;
+}
+
+void locale_forget_boot(void)
+{
+    if (own.of_boot != NULL) {
+        freelocale(own.of_boot);
+        own.of_boot = NULL;
+    }
 }
 
 void locale_worker_shutdown(void)

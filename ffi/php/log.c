@@ -1,8 +1,8 @@
 /*
  * Log records to the front, on a channel of their own (a unix stream socket):
  *
- *   u32 length of the rest | u16 level | u16 more (1: the text goes on in the next record of this worker, which
- *   begins with a whole character)
+ *   u32 length of the rest | u16 level | u16 more (bit 0: the text goes on in the next record of this worker, which
+ *   begins with a whole character; bit 1: behind the last NUL of the text are fields, as JSON)
  *   u32 worker (PHPRUN_NONE: the host) | u32 request | u16 script length | script | text
  *
  * A record is at most 4096 bytes and goes out in one send, so records of several workers do not mix. One of
@@ -15,12 +15,18 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <syslog.h>
 
 #define RECORD_BYTES 4096
 #define SCRIPT_BYTES 1024
+/* Of a message and its fields; below LONGEST_TEXT of src/pool/log-channel.ts. */
+#define MOST_WITH_FIELDS 60000u
+
+enum { MORE_FOLLOWS = 1, MORE_FIELDS = 2 };
+
 /* How long a worker waits for a front that does not read. After that the record is dropped and counted. */
 #define LOG_PATIENCE_MS 100
 /* No message: without it scripts would stay as they were. */
@@ -54,6 +60,11 @@ void log_as_worker(struct worker *worker)
     self = worker;
 }
 
+struct worker *log_worker(void)
+{
+    return self;
+}
+
 static void send_record(const struct worker *worker, const struct record *record, int patience_ms)
 {
     const size_t size = record->length + sizeof record->length;
@@ -85,7 +96,7 @@ static size_t cut_at_character(const char *text, size_t length)
     return ((unsigned char)text[end] & 0xc0) == 0x80 ? length : end; /* not UTF-8 anyway */
 }
 
-static void log_bytes(enum log_level level, const char *text, size_t length)
+static void log_bytes(enum log_level level, const char *text, size_t length, uint16_t more)
 {
     const struct request *request = current_request();
     const char *script = request != NULL ? request->fields[FIELD_SCRIPT_FILENAME] : "";
@@ -104,7 +115,7 @@ static void log_bytes(enum log_level level, const char *text, size_t length)
     do {
         const size_t part = length < room ? length : cut_at_character(text, room);
         memcpy(record.bytes + script_length, text, part);
-        record.more = part < length;
+        record.more = (uint16_t)(more | (part < length ? MORE_FOLLOWS : 0));
         record.length = (uint32_t)(offsetof(struct record, bytes) - sizeof record.length + script_length + part);
         send_record(self, &record, LOG_PATIENCE_MS);
         text += part;
@@ -121,7 +132,7 @@ void log_text(enum log_level level, const char *format, ...)
     const int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (length > 0) {
-        log_bytes(level, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
+        log_bytes(level, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1, 0);
     }
 }
 
@@ -131,7 +142,32 @@ void log_message(const char *message, int syslog_type)
                                  : syslog_type <= LOG_WARNING ? LOG_LEVEL_WARN
                                  : syslog_type <= LOG_INFO    ? LOG_LEVEL_INFO
                                                               : LOG_LEVEL_DEBUG;
-    log_bytes(level, message, strlen(message));
+    log_bytes(level, message, strlen(message), 0);
+}
+
+void log_with_fields(enum log_level level, const char *message, size_t length, const char *fields, size_t fields_length)
+{
+    if (fields == NULL) {
+        log_bytes(level, message, length, 0);
+        return;
+    }
+    /* The front puts no more together than this; half a JSON text would be none. */
+    if (length + fields_length > MOST_WITH_FIELDS) {
+        log_bytes(level, message, length, 0);
+        log_text(LOG_LEVEL_WARN, "The context of the message above is left out: it has %zu bytes as JSON, %u are allowed",
+                 fields_length, MOST_WITH_FIELDS);
+        return;
+    }
+    char *text = malloc(length + 1 + fields_length);
+    if (text == NULL) {
+        log_bytes(level, message, length, 0);
+        return;
+    }
+    memcpy(text, message, length);
+    text[length] = '\0';
+    memcpy(text + length + 1, fields, fields_length);
+    log_bytes(level, text, length + 1 + fields_length, MORE_FIELDS);
+    free(text);
 }
 
 /* One record, whole, without a script. */

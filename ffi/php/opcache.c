@@ -1,5 +1,5 @@
 /*
- * opcache in a host whose workers are threads.
+ * opcache in a host whose workers are threads, or in worker mode.
  *
  * opcache restarts in place: it waits until nobody uses its memory, then starts to fill it anew. It finds out by a
  * lock on its lock file, which the system grants a process against itself; so among threads it never sees anybody,
@@ -207,7 +207,7 @@ static bool has_memory(void)
            !zend_ini_long("opcache.file_cache_only", sizeof "opcache.file_cache_only" - 1, 0);
 }
 
-void opcache_thread_startup(void)
+void opcache_hold(void)
 {
     const int lock_file = find_lock_file();
     if (lock_file < 0 && !has_memory()) {

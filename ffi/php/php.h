@@ -10,10 +10,14 @@
 #include "../transport/transport.h"
 
 /* Grows with every change of a signature or of the request block; ffi/library.ts compares it at load. */
-#define PHPRUN_PHP_ABI 4u
+#define PHPRUN_PHP_ABI 5u
 
 /* Status of a worker in which an extension or a library called exit(). */
 #define PHPRUN_EXIT_CALLED 250
+/* Status of a worker, or of a template, whose worker script ended before it asked for a request. */
+#define PHPRUN_EXIT_BOOT 251
+/* Status of a template whose application has connections open that its copies would share. */
+#define PHPRUN_EXIT_CONNECTIONS 252
 
 /* Options of phprun_host_run() and phprun_threads_open() */
 #define PHPRUN_HOST_SLOW_LOG 1u /* workers can be asked where they are (phprun_worker_look) */
@@ -67,6 +71,27 @@ PHPRUN_API int32_t phprun_php_start(const char *ini_entries, const char *sapi_na
 /* Options of phprun_php_start() */
 #define PHPRUN_PHP_JSON_POST 1u /* JSON bodies are parsed into $_POST */
 #define PHPRUN_PHP_THREADS 2u   /* workers will be threads of this process; ZTS only */
+#define PHPRUN_PHP_FRANKENPHP 4u /* the names of FrankenPHP's functions are there too */
+
+/*
+ * Worker mode: workers run `script`, which boots the application once and asks for request after request
+ * (phprun_handle_request). After phprun_php_start(), before any worker. Strings are copied; an empty script is
+ * classic mode. `script_name` and `document_root` are what the script finds in $_SERVER while it boots.
+ */
+PHPRUN_API void phprun_app_configure(const char *script, const char *script_name, const char *document_root,
+                                     uint32_t options);
+
+/* Options of phprun_app_configure() */
+#define PHPRUN_APP_RESET_INI 1u          /* after each request, what it was after the boot: ini settings, */
+#define PHPRUN_APP_RESET_ENV 2u          /* the environment, */
+#define PHPRUN_APP_RESET_CWD 4u          /* the working directory, */
+#define PHPRUN_APP_RESET_HANDLERS 8u     /* handlers of errors and exceptions, */
+#define PHPRUN_APP_RESET_TIMEZONE 16u    /* the time zone, */
+#define PHPRUN_APP_RESET_LOCALE 32u      /* the locale */
+#define PHPRUN_APP_RECYCLE_ON_EXCEPTION 64u /* an uncaught exception costs the worker */
+#define PHPRUN_APP_TEMPLATE 128u         /* processes: the host boots the application, and forks workers from it */
+#define PHPRUN_APP_TEMPLATE_STRICT 256u  /* it ends (PHPRUN_EXIT_CONNECTIONS) rather than share a connection */
+#define PHPRUN_APP_PARANOID 512u         /* tells what each request leaves behind */
 
 /*
  * Runs a piece of PHP in a forked child and writes the string it returns to `out`, so that the host stays

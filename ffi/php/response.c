@@ -1,8 +1,9 @@
 /* What PHP sends: the head once, then the body into the slot's ring. */
-#include "shim.h"
+#include "app.h"
 
 #include "../transport/wire.h"
 
+#include <Zend/zend_exceptions.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -82,6 +83,24 @@ static void show_head(struct request *request)
     atomic_fetch_or_explicit(&request->slot->outcome, PHPRUN_OUTCOME_HEAD, memory_order_release);
 }
 
+/*
+ * As php_handle_aborted_connection() but in worker mode: there a bailout would cost the worker, so the script is ended
+ * as by exit(). May longjmp, so it comes last.
+ */
+static void handle_gone_client(void)
+{
+    if (app_current() == NULL) {
+        php_handle_aborted_connection();
+        return;
+    }
+    PG(connection_status) = PHP_CONNECTION_ABORTED;
+    php_output_set_status(PHP_OUTPUT_DISABLED);
+    if (!PG(ignore_user_abort) && app_current()->stage == APP_HANDLING && EG(current_execute_data) != NULL &&
+        EG(exception) == NULL) {
+        zend_throw_unwind_exit();
+    }
+}
+
 size_t write_body(const char *bytes, size_t length)
 {
     struct request *request = current_request();
@@ -101,7 +120,7 @@ size_t write_body(const char *bytes, size_t length)
         return length;
     }
     /* Last statement on purpose: it may longjmp to php_execute_script(). */
-    php_handle_aborted_connection();
+    handle_gone_client();
     return length;
 }
 
@@ -115,6 +134,6 @@ void flush_body(void *server_context)
     show_head(request);
     phprun_post(request->worker->pool, request->number);
     if (atomic_load_explicit(&request->slot->flags, memory_order_relaxed) & PHPRUN_CLIENT_GONE) {
-        php_handle_aborted_connection();
+        handle_gone_client();
     }
 }

@@ -14,6 +14,7 @@ ZEND_TSRMLS_CACHE_DEFINE()
 
 bool phprun_threads;
 bool phprun_json_post;
+bool phprun_frankenphp;
 const char *phprun_pool_name = "";
 
 static const char *sapi_name = "phprun";
@@ -151,6 +152,7 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     phprun_sapi.name = (char *)sapi_name;
 
     phprun_threads = (options & PHPRUN_PHP_THREADS) != 0;
+    phprun_frankenphp = (options & PHPRUN_PHP_FRANKENPHP) != 0;
 
 #ifdef ZTS
     php_tsrm_startup();

@@ -20,6 +20,8 @@ ZEND_TSRMLS_CACHE_EXTERN()
 extern bool phprun_threads;
 /* JSON bodies are parsed into $_POST. */
 extern bool phprun_json_post;
+/* FrankenPHP's names are there too. */
+extern bool phprun_frankenphp;
 
 /* One worker: what its loop and the callbacks of its requests need. */
 struct worker {
@@ -81,6 +83,12 @@ bool request_read(struct request *request, struct worker *worker, uint32_t slot)
 const char *request_variable(const struct request *request, const char *name, size_t name_length);
 /* Whether the script has ended in a fatal error or an uncaught exception. */
 bool request_failed(const struct request *request);
+/* worker.c: fills it and marks its begin. False when it need not run, and has been ended. */
+bool request_begin(struct request *request, struct worker *worker, uint32_t slot);
+/* What PHP is to know of it, before its start-up. */
+void request_set_info(const struct request *request);
+/* A fatal error is not a 200, as far as the head has not gone out. */
+void request_mark_failed(const struct request *request);
 /* Completes the response. `phase` is RESPONDED when the script goes on, ENDED when the worker is done. */
 void request_finish(struct request *request, enum phprun_phase phase);
 
@@ -105,6 +113,8 @@ void json_post_startup(void);
 void deadline_startup(void);
 /* At PHP's interrupt: ends a script that is overdue, and does not return then. */
 void deadline_enforce(struct request *request);
+/* Worker mode: the same of a script that takes too long between requests. */
+void deadline_enforce_script(void);
 
 /* interrupt.c */
 void interrupt_startup(void);
@@ -146,8 +156,13 @@ enum log_level {
 void log_startup(int fd);
 int log_descriptor(void);
 void log_as_worker(struct worker *worker);
+/* The worker that the calling thread is; NULL in a host. */
+struct worker *log_worker(void);
 void log_text(enum log_level level, const char *format, ...) ZEND_ATTRIBUTE_FORMAT(printf, 2, 3);
 void log_message(const char *message, int syslog_type);
+/* A message with fields, a JSON object (NULL: none). */
+void log_with_fields(enum log_level level, const char *message, size_t length, const char *fields,
+                     size_t fields_length);
 /* One record, of at most BACKTRACE_BYTES. From any thread of the worker. */
 void log_slow(struct worker *worker, uint32_t request, const char *text, size_t length);
 /* Asks the front for a new generation in place of this host. */
@@ -171,8 +186,24 @@ bool filter_is_postponed(void);
 void heaps_note(void);
 void heaps_let_go(void);
 
-/* worker.c: serves until the worker is to end. */
-void worker_run(struct worker *worker);
+/* worker.c: serves until the worker is to end. Returns the status it is to end with, as a process. */
+int worker_run(struct worker *worker);
+/* What comes before its first request, on its own thread. */
+void worker_prepare(struct worker *worker);
+/* app.c: the same of a worker in worker mode. NULL: in a host, whose forked workers come back from it. */
+int app_run(struct worker *worker);
+/* What the worker's record says it does. */
+void worker_note_busy(const struct worker *worker, uint32_t slot, uint64_t started_ns);
+void worker_note_idle(const struct worker *worker);
+/* It leaves between two requests, to be replaced. */
+void worker_note_leaving(const struct worker *worker, enum phprun_leaving why);
+enum phprun_leaving worker_wants_to_leave(const struct worker *worker, uint64_t request_started_ns);
+/* PHP runs, from request start-up to output. */
+void worker_answer_probe(void);
+/* Goes there; `worker` may be NULL: in a template. */
+void enter_folder(struct worker *worker, const char *folder);
+/* Scripts start in their own folder. */
+void enter_folder_of(struct worker *worker, const char *script);
 /* Whether a worker is still at the request that has this id. From any thread of worker and host. */
 bool worker_is_at(const struct phprun_pool *pool, uint32_t number, uint32_t id);
 /* Whether it is at a request whose deadline has passed, and that has not heard of it. */
@@ -183,8 +214,8 @@ bool replace_function(const char *name, zif_handler handler, zif_handler *origin
 /* The same replacements for the calling thread, before its first request. */
 void replace_in_thread(void);
 
-/* opcache.c: for a host whose workers are threads. On its main thread, after module start-up. */
-void opcache_thread_startup(void);
+/* opcache.c: for a host whose workers are threads, or in worker mode. On its main thread, after module start-up. */
+void opcache_hold(void);
 /* After a script, within its request: whether opcache waits to restart. Only for PHP that does not say so itself. */
 void opcache_look(const struct request *request);
 
@@ -218,6 +249,14 @@ void locale_worker_shutdown(void);
 void gettext_thread_startup(void);
 void gettext_request_shutdown(void);
 void syslog_thread_startup(void);
+
+/* Worker mode: what a request has changed becomes what it was after the boot. For reset.c. */
+void environment_note_boot(void);
+void environment_reset(void);
+void environment_forget_boot(void);
+void locale_note_boot(void);
+void locale_reset(void);
+void locale_forget_boot(void);
 
 /* environment.c: a variable of the request, or of the process when the request has not changed it. Like getenv(). */
 char *environment_get(const char *name);

@@ -186,7 +186,7 @@ int32_t phprun_threads_open(int32_t pool_fd, int32_t wake_fd, int32_t spool_fd, 
     crash_startup();
     deadline_startup();
     fork_startup();
-    opcache_thread_startup();
+    opcache_hold();
     refused_thread_startup();
     isolate_thread_startup();
     timer_thread_startup();

@@ -1,5 +1,5 @@
 /* $_SERVER. */
-#include "shim.h"
+#include "app.h"
 
 #include <main/php_variables.h>
 #include <string.h>
@@ -85,6 +85,23 @@ static void set_body_headers(HashTable *server, const struct request *request)
     }
 }
 
+/* While a worker script boots: as in a request, as far as there is none. */
+static void set_boot_variables(HashTable *server)
+{
+    SET_LITERAL(server, "SCRIPT_FILENAME", app_config.script);
+    SET_LITERAL(server, "SCRIPT_NAME", app_config.script_name);
+    SET_LITERAL(server, "PHP_SELF", app_config.script_name);
+    SET_LITERAL(server, "DOCUMENT_ROOT", app_config.document_root);
+}
+
+/* By which code written for FrankenPHP tells worker mode. */
+static void set_mode_variables(HashTable *server)
+{
+    if (app_config.script != NULL && phprun_frankenphp) {
+        SET_LITERAL(server, "FRANKENPHP_WORKER", "1");
+    }
+}
+
 static void set_script_variables(HashTable *server, const struct request *request)
 {
     const char *name = request->fields[FIELD_SCRIPT_NAME];
@@ -110,10 +127,16 @@ void register_server_variables(zval *array)
     const struct request *request = current_request();
     /* The environment first, as in php-fpm: a request variable of the same name wins. */
     php_import_environment_variables(array);
+    HashTable *server = Z_ARRVAL_P(array);
+    if (app_config.script != NULL) {
+        set_mode_variables(server);
+        if (request == NULL) {
+            set_boot_variables(server);
+        }
+    }
     if (request == NULL) {
         return;
     }
-    HashTable *server = Z_ARRVAL_P(array);
     for (int field = 0; field < FIELD_COUNT; field++) {
         const char *value = request->fields[field];
         if (*value != '\0' || is_always_set(field)) {

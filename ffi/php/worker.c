@@ -1,6 +1,6 @@
 /* A worker's life: take a slot, run PHP on it, complete it. Only C and PHP, never JavaScript. */
 #define _GNU_SOURCE
-#include "shim.h"
+#include "app.h"
 
 #include <Zend/zend_alloc.h>
 #include <errno.h>
@@ -27,7 +27,7 @@ bool worker_is_overdue(const struct phprun_pool *pool, uint32_t number)
     return slot < pool->slot_count && atomic_load(&pool->slots[slot].flags) & PHPRUN_DEADLINE;
 }
 
-static void set_request_info(const struct request *request)
+void request_set_info(const struct request *request)
 {
     const char *const *fields = request->fields;
     const char *content_type = fields[FIELD_CONTENT_TYPE];
@@ -56,7 +56,7 @@ static void warn_of_folder(const char *folder)
  * PHP for threads keeps a working directory per thread itself, and starts each request in the process's. Where the
  * kernel keeps one per thread too, it follows, for libraries that know nothing of PHP's.
  */
-static void enter_folder(struct worker *worker, const char *folder)
+void enter_folder(struct worker *worker, const char *folder)
 {
     if (VCWD_CHDIR(folder) != 0) {
         warn_of_folder(folder);
@@ -72,7 +72,7 @@ static void enter_folder(struct worker *worker, const char *folder)
  * php_execute_script() would go there and back on every request, which takes four system calls; most requests find
  * the worker there already, which takes one to see.
  */
-static void enter_folder(struct worker *worker, const char *folder)
+void enter_folder(struct worker *worker, const char *folder)
 {
     (void)worker;
     char current[PATH_MAX];
@@ -82,8 +82,7 @@ static void enter_folder(struct worker *worker, const char *folder)
 }
 #endif
 
-/* Scripts start in their own folder. */
-static void enter_folder_of(struct worker *worker, const char *script)
+void enter_folder_of(struct worker *worker, const char *script)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(script, '/');
@@ -109,7 +108,7 @@ static void run_script(const struct request *request)
 }
 
 /* PHP runs, from request start-up to output: all there is to know of a generation whose scripts nobody has named. */
-static void answer_probe(void)
+void worker_answer_probe(void)
 {
     zend_eval_string("header('Content-Type: text/plain'); echo 'ready';", NULL, "phprun probe");
 }
@@ -118,31 +117,39 @@ static void answer_probe(void)
  * A fatal error is not a 200, whatever display_errors says. PHP itself sees to it only when
  * display_errors is off.
  */
-static void mark_failed(const struct request *request)
+void request_mark_failed(const struct request *request)
 {
     if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200 && request_failed(request)) {
         SG(sapi_headers).http_response_code = 500;
     }
 }
 
+bool request_begin(struct request *request, struct worker *worker, uint32_t number)
+{
+    const bool well_formed = request_read(request, worker, number);
+    request->slot->started_ns = phprun_now_ns();
+    const bool gone = atomic_load(&request->slot->flags) & PHPRUN_CLIENT_GONE;
+    if (!well_formed || gone) {
+        atomic_store(&request->slot->outcome, well_formed ? PHPRUN_OUTCOME_NOT_RUN : PHPRUN_OUTCOME_BAD_REQUEST);
+        phprun_finish(worker->pool, number, worker->number, PHPRUN_ENDED);
+        return false;
+    }
+    return true;
+}
+
 static void serve(struct worker *worker, uint32_t number)
 {
     struct request request;
-    const bool well_formed = request_read(&request, worker, number);
-    request.slot->started_ns = phprun_now_ns();
-    const bool gone = atomic_load(&request.slot->flags) & PHPRUN_CLIENT_GONE;
-    if (!well_formed || gone) {
-        atomic_store(&request.slot->outcome, well_formed ? PHPRUN_OUTCOME_NOT_RUN : PHPRUN_OUTCOME_BAD_REQUEST);
-        phprun_finish(worker->pool, number, worker->number, PHPRUN_ENDED);
+    if (!request_begin(&request, worker, number)) {
         return;
     }
 
     SG(server_context) = &request;
     zend_first_try {
-        set_request_info(&request);
+        request_set_info(&request);
         if (php_request_startup() == SUCCESS) {
             if (request.slot->options & PHPRUN_REQUEST_PROBE) {
-                answer_probe();
+                worker_answer_probe();
             } else {
                 run_script(&request);
                 opcache_look(&request);
@@ -151,7 +158,7 @@ static void serve(struct worker *worker, uint32_t number)
             request.fatal = true;
             EG(exit_status) = 255;
         }
-        mark_failed(&request);
+        request_mark_failed(&request);
     } zend_end_try();
     zend_try {
         php_request_shutdown(NULL);
@@ -188,22 +195,23 @@ void fork_startup(void)
     pthread_atfork(NULL, NULL, note_fork);
 }
 
-/* Leaves between two requests, to be replaced. */
-static void note_leaving(const struct worker *worker, enum phprun_leaving why)
+void worker_note_leaving(const struct worker *worker, enum phprun_leaving why)
 {
     atomic_store_explicit(&worker->pool->workers[worker->number].leaving, why, memory_order_relaxed);
     phprun_wake_one_worker(worker->pool); /* the wake-up that got us here may have been for more */
 }
 
-static void serve_slot(struct worker *worker, struct phprun_worker *record, uint32_t slot, uint64_t started_ns)
+void worker_note_busy(const struct worker *worker, uint32_t slot, uint64_t started_ns)
 {
+    struct phprun_worker *record = &worker->pool->workers[worker->number];
     atomic_store_explicit(&record->slot, slot, memory_order_relaxed);
     atomic_store_explicit(&record->started_ns, started_ns, memory_order_relaxed);
     atomic_store_explicit(&record->state, PHPRUN_WORKER_BUSY, memory_order_release);
-    serve(worker, slot);
-    if (is_scripts_child) {
-        _exit(EG(exit_status));
-    }
+}
+
+void worker_note_idle(const struct worker *worker)
+{
+    struct phprun_worker *record = &worker->pool->workers[worker->number];
     atomic_store_explicit(&record->memory_bytes, zend_memory_peak_usage(1), memory_order_relaxed);
     atomic_fetch_add_explicit(&record->requests, 1, memory_order_relaxed);
     atomic_store_explicit(&record->started_ns, 0, memory_order_relaxed);
@@ -211,33 +219,54 @@ static void serve_slot(struct worker *worker, struct phprun_worker *record, uint
     atomic_store_explicit(&record->state, PHPRUN_WORKER_IDLE, memory_order_release);
 }
 
-void worker_run(struct worker *worker)
+enum phprun_leaving worker_wants_to_leave(const struct worker *worker, uint64_t request_started_ns)
 {
-    struct phprun_worker *record = &worker->pool->workers[worker->number];
-    /*
-     * The body is here before the script starts, so there is no input time to limit; PHP then arms its timer
-     * once per request and not twice. ini_get() still says what php.ini says.
-     */
-    PG(max_input_time) = -1;
-    record->pid = (uint32_t)worker->thread;
-    worker->user = geteuid();
-    memory_worker_startup(worker);
-    atomic_store(&record->state, PHPRUN_WORKER_IDLE);
-    for (;;) {
+    if (memory_is_too_much(worker, request_started_ns)) {
+        return PHPRUN_LEAVING_MEMORY;
+    }
+    /* The next script must not run as somebody else; and the kernel has forgotten that we die with the host. */
+    return geteuid() != worker->user ? PHPRUN_LEAVING_USER : PHPRUN_LEAVING_NOT;
+}
+
+static void serve_scripts(struct worker *worker)
+{
+    atomic_store(&worker->pool->workers[worker->number].state, PHPRUN_WORKER_IDLE);
+    enum phprun_leaving leaving = PHPRUN_LEAVING_NOT;
+    while (leaving == PHPRUN_LEAVING_NOT) {
         const int32_t slot = phprun_worker_take(worker->pool, worker->number);
         if (slot < 0) {
             return;
         }
         const uint64_t started_ns = phprun_now_ns();
-        serve_slot(worker, record, (uint32_t)slot, started_ns);
-        if (memory_is_too_much(worker, started_ns)) {
-            note_leaving(worker, PHPRUN_LEAVING_MEMORY);
-            return;
+        worker_note_busy(worker, (uint32_t)slot, started_ns);
+        serve(worker, (uint32_t)slot);
+        if (is_scripts_child) {
+            _exit(EG(exit_status));
         }
-        /* The next script must not run as somebody else; and the kernel has forgotten that we die with the host. */
-        if (geteuid() != worker->user) {
-            note_leaving(worker, PHPRUN_LEAVING_USER);
-            return;
-        }
+        worker_note_idle(worker);
+        leaving = worker_wants_to_leave(worker, started_ns);
     }
+    worker_note_leaving(worker, leaving);
+}
+
+void worker_prepare(struct worker *worker)
+{
+    /*
+     * The body is here before the script starts, so there is no input time to limit; PHP then arms its timer
+     * once per request and not twice. ini_get() still says what php.ini says.
+     */
+    PG(max_input_time) = -1;
+    worker->pool->workers[worker->number].pid = (uint32_t)worker->thread;
+    worker->user = geteuid();
+    memory_worker_startup(worker);
+}
+
+int worker_run(struct worker *worker)
+{
+    worker_prepare(worker);
+    if (app_config.script != NULL) {
+        return app_run(worker);
+    }
+    serve_scripts(worker);
+    return 0;
 }

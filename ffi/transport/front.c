@@ -170,6 +170,8 @@ void phprun_worker_prepare(struct phprun_pool *pool, uint32_t worker, uint32_t g
     atomic_store(&w->own_bytes, 0);
     atomic_store(&w->leaving, PHPRUN_LEAVING_NOT);
     atomic_store(&w->look_id, 0);
+    atomic_store(&w->overdue, 0);
+    atomic_store(&w->booted_ns, 0);
     w->last_function[0] = '\0';
     w->pid = 0;
     w->generation = generation;
@@ -202,6 +204,13 @@ void phprun_set_memory_limit(struct phprun_pool *pool, double bytes)
 void phprun_set_memory_kill(struct phprun_pool *pool, double bytes)
 {
     atomic_store(&pool->header->memory_kill_bytes, (uint64_t)bytes);
+}
+
+void phprun_worker_overdue(struct phprun_pool *pool, uint32_t worker)
+{
+    if (worker < pool->worker_count) {
+        atomic_store(&pool->workers[worker].overdue, 1);
+    }
 }
 
 void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id)

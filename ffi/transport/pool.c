@@ -65,6 +65,7 @@ int32_t phprun_transport_layout(uint32_t *out, uint32_t count)
         offsetof(struct phprun_worker, own_bytes),
         offsetof(struct phprun_worker, dropped_logs),
         offsetof(struct phprun_worker, leaving),
+        offsetof(struct phprun_worker, booted_ns),
         offsetof(struct phprun_worker, last_function),
         offsetof(struct phprun_header, slots_at),
         offsetof(struct phprun_header, workers_at),

@@ -23,7 +23,7 @@
 #define PHPRUN_API __attribute__((visibility("default")))
 
 /* Grows with every change of a structure or signature below; ffi/library.ts compares it at load. */
-#define PHPRUN_TRANSPORT_ABI 3u
+#define PHPRUN_TRANSPORT_ABI 4u
 #define PHPRUN_MAGIC 0x52504850u /* "PHPR" */
 
 #define PHPRUN_MAX_SLOTS 1024u
@@ -63,6 +63,7 @@ enum phprun_worker_state {
     PHPRUN_WORKER_IDLE = 2,
     PHPRUN_WORKER_BUSY = 3,
     PHPRUN_WORKER_GONE = 4,
+    PHPRUN_WORKER_ENDING = 5, /* worker mode: its script takes no more requests, and may still run */
 };
 
 /* Why a worker ended of its own accord. */
@@ -71,11 +72,16 @@ enum phprun_leaving {
     PHPRUN_LEAVING_ASKED = 1,  /* `retire` was set */
     PHPRUN_LEAVING_MEMORY = 2, /* it held more than the pool's memory limit after a request */
     PHPRUN_LEAVING_USER = 3,   /* its script changed the user it runs as */
+    /* Worker mode: */
+    PHPRUN_LEAVING_SCRIPT = 4,    /* its script ended by itself */
+    PHPRUN_LEAVING_FATAL = 5,     /* a fatal error ended its script */
+    PHPRUN_LEAVING_BOOT = 6,      /* its script ended before it asked for a request */
+    PHPRUN_LEAVING_EXCEPTION = 7, /* an uncaught exception, where that is to cost the worker */
 };
 
 #define PHPRUN_FUNCTION_BYTES 192u
 
-/* One per worker. Written by the worker alone, except `wake`, `retire`, `look`, and `state` at birth and death. */
+/* One per worker. Written by the worker alone, except `wake`, `retire`, `look`, `overdue`, and `state` at birth and death. */
 struct phprun_worker {
     alignas(128) _Atomic uint32_t wake; /* futex: 1 when there is reason to look */
     _Atomic uint32_t retire;            /* 1: end after the current request */
@@ -91,6 +97,8 @@ struct phprun_worker {
     _Atomic uint32_t leaving;           /* enum phprun_leaving */
     _Atomic uint32_t look;              /* futex: grows each time the front asks where the worker is */
     _Atomic uint32_t look_id;           /* the request that is asked about */
+    _Atomic uint32_t overdue;           /* worker mode: its boot or its end takes too long, it is to stop */
+    _Atomic uint64_t booted_ns;         /* worker mode: when its script first asked for a request; 0: not yet */
     /* Where a crash found it, as "Class::method() file:line"; NUL-terminated, empty when not known. */
     char last_function[PHPRUN_FUNCTION_BYTES];
 };
@@ -235,6 +243,9 @@ PHPRUN_API void phprun_set_memory_limit(struct phprun_pool *pool, double bytes);
 
 /* What a worker that is a thread may hold during a request before it ends it; 0: no limit. */
 PHPRUN_API void phprun_set_memory_kill(struct phprun_pool *pool, double bytes);
+
+/* Worker mode: the boot or the end of a worker takes too long; one that is then signalled ends its script. */
+PHPRUN_API void phprun_worker_overdue(struct phprun_pool *pool, uint32_t worker);
 
 /* Asks where a worker is in its request `id`; the answer comes on the log channel. */
 PHPRUN_API void phprun_worker_look(struct phprun_pool *pool, uint32_t worker, uint32_t id);

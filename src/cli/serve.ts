@@ -1,7 +1,6 @@
 import { defineCommand } from "citty";
 import type { Config } from "../config/config.ts";
 import { loadConfig, loadConfigGently } from "../config/load.ts";
-import { PhprunError } from "../errors.ts";
 import { createLog, type Log } from "../log/log.ts";
 import type { RunningServer, ServerOptions } from "../server.ts";
 import { activatedSockets } from "../system/activation.ts";
@@ -36,7 +35,7 @@ export const serve = defineCommand({
     "worker-script": {
       type: "string",
       valueHint: "file",
-      description: "Script that boots the application once (not available yet)",
+      description: "Script that boots the application once, of the only pool (pools[0].worker_script)",
     },
     isolation: {
       type: "string",
@@ -44,11 +43,13 @@ export const serve = defineCommand({
       description: "How workers are kept apart (php.isolation)",
     },
     watch: { type: "boolean", description: "Reload when a file changes, for development (section watch)" },
+    paranoid: {
+      type: "boolean",
+      description: "Worker mode: log what each request leaves behind, for development (worker.paranoid)",
+    },
   },
   async run({ args }) {
-    if (args["worker-script"] !== undefined)
-      throw notYet("--worker-script", "worker mode is not available yet");
-    const flag = (name: "config" | "root" | "host" | "port" | "workers" | "isolation") =>
+    const flag = (name: "config" | "root" | "host" | "port" | "workers" | "worker-script" | "isolation") =>
       textFlag(args[name]);
     const flags = {
       config: flag("config"),
@@ -57,6 +58,8 @@ export const serve = defineCommand({
       port: flag("port"),
       workers: flag("workers"),
       isolation: flag("isolation"),
+      workerScript: flag("worker-script"),
+      paranoid: args.paranoid === true,
     };
     const cwd = process.cwd();
     const env = { ...process.env };
@@ -64,9 +67,6 @@ export const serve = defineCommand({
     await serveUntilStopped(loadConfig({ flags, env, cwd }), readConfig, args.watch === true);
   },
 });
-
-const notYet = (flag: string, reason: string) =>
-  new PhprunError("USAGE_NOT_AVAILABLE", `Cannot use ${flag}: ${reason}`);
 
 /** How long a start that was told to stop may go on before it is left behind. */
 const START_GRACE_MS = 5_000;

@@ -61,6 +61,8 @@ export interface PhpConfig {
   readonly sapiName: "phprun" | "fpm-fcgi";
   /** Parse JSON request bodies into $_POST. */
   readonly jsonPost: boolean;
+  /** Other servers whose functions exist under their names too. */
+  readonly compat: readonly "frankenphp"[];
 }
 
 export interface StaticConfig {
@@ -76,8 +78,31 @@ export interface StaticConfig {
   readonly etag: "strong" | "weak" | "off";
 }
 
+/** What requests of a pool in worker mode find as it was after the boot. */
+export type ResetKind = "ini" | "env" | "cwd" | "error_handlers" | "timezone" | "locale";
+
+export interface WorkerModeConfig {
+  readonly reset: readonly ResetKind[];
+  /** What an uncaught exception does to the worker. */
+  readonly onException: "keep" | "recycle";
+  /** To the script's first phprun_handle_request(), and from its last one to its end. */
+  readonly bootTimeoutMs: number;
+  /** Boots that fail in a row before a start or a reload is refused. */
+  readonly bootAttempts: number;
+  /** Fork workers from a host whose application has booted; auto: unless that has connections open. */
+  readonly template: "auto" | boolean;
+  /** Requests after which a worker becomes the new template; 0: never. */
+  readonly reforkAfter: number;
+  /** Log what each request leaves behind. */
+  readonly paranoid: boolean;
+}
+
 export interface PoolConfig {
   readonly name: string;
+  readonly mode: "classic" | "worker";
+  /** Absolute; null in a pool that has none, which is in classic mode. */
+  readonly workerScript: string | null;
+  readonly worker: WorkerModeConfig;
   readonly isolation: Isolation;
   readonly workers: { readonly min: number; readonly max: number };
   /** How long workers beyond `min` must have been unneeded before they end. */
@@ -169,6 +194,7 @@ export interface Config {
   readonly static: StaticConfig;
   /** Files to answer with in place of the built-in page, by status. */
   readonly errorPages: Readonly<Record<number, string>>;
+  readonly worker: WorkerModeConfig;
   readonly pools: readonly PoolConfig[];
   readonly health: HealthConfig;
   readonly reload: ReloadConfig;

@@ -19,6 +19,9 @@ export function checkDisk(config: Config, layers: Layers): Problem[] {
   if (config.php.libphp !== "auto") need(["php", "libphp"], config.php.libphp, "file");
   need(["server", "spool_dir"], config.server.spoolDir, "folder");
   for (const [status, file] of Object.entries(config.errorPages)) need(["error_pages", status], file, "file");
+  for (const [index, { mode, workerScript }] of config.pools.entries()) {
+    if (mode === "worker") need(["pools", index, "worker_script"], workerScript, "file");
+  }
   const { controlSocket } = config.server;
   if (controlSocket !== "auto") need(["server", "control_socket"], parent(controlSocket), "folder");
   need(["server", "pid_file"], parent(config.server.pidFile), "folder");

@@ -138,6 +138,20 @@ export function textMap(kind: "ini" | "env", description: string, names: string)
   });
 }
 
+/** The same field where it may be left to another: null, which is the default, says nothing. */
+export function orNull<T extends TSchema>(field: T, elsewhere: string) {
+  const { description, default: _, ...rest } = field;
+  const known = rest as unknown as Field;
+  return Type.Union([field, Type.Null()], {
+    description,
+    default: null,
+    "x-default": elsewhere,
+    "x-expects": `${known["x-expects"]}, or null`,
+    ...(known["x-type"] === undefined ? {} : { "x-type": known["x-type"] }),
+    ...(known["x-unit"] === undefined ? {} : { "x-unit": known["x-unit"] }),
+  });
+}
+
 export function section<T extends Record<string, TSchema>>(description: string, properties: T) {
   return Type.Object(properties, {
     description,

@@ -11,6 +11,8 @@ export interface ConfigFlags {
   readonly port?: string | undefined;
   readonly workers?: string | undefined;
   readonly isolation?: string | undefined;
+  readonly workerScript?: string | undefined;
+  readonly paranoid?: boolean;
 }
 
 export function readFlags(
@@ -28,13 +30,16 @@ export function readFlags(
   set("--host", ["server", "host"], flags.host);
   set("--port", ["server", "port"], flags.port);
   set("--isolation", ["php", "isolation"], flags.isolation);
-  if (flags.workers !== undefined && pools.length > 1) {
+  if (flags.paranoid === true)
+    assignments.push({ path: ["worker", "paranoid"], value: true, source: "--paranoid" });
+  const ofOnlyPool = (source: string, what: string, key: string, text: string | undefined) => {
+    if (text === undefined || pools.length <= 1) return set(source, ["pools", 0, key], text);
     problems.push({
-      where: "--workers",
-      message: `Cannot set the number of workers: there are ${pools.length} pools; set worker_count of each`,
+      where: source,
+      message: `Cannot set the ${what}: there are ${pools.length} pools; set ${key} of each`,
     });
-  } else {
-    set("--workers", ["pools", 0, "worker_count"], flags.workers);
-  }
+  };
+  ofOnlyPool("--workers", "number of workers", "worker_count", flags.workers);
+  ofOnlyPool("--worker-script", "worker script", "worker_script", flags.workerScript);
   return { assignments, problems };
 }

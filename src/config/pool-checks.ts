@@ -10,6 +10,7 @@ export function checkPools(pools: readonly PoolTree[], report: Report, given: (p
   for (const [index, pool] of pools.entries()) {
     const path = ["pools", index];
     checkLimits(pool, path, report, given);
+    checkMode(pool, path, report);
     checkGlobs(pool, path, report);
     checkRights(pool, path, report);
     checkCpus(pool, path, report);
@@ -42,6 +43,11 @@ function checkLimits(pool: PoolTree, path: Path, report: Report, given: (path: P
   if (timeout_ms === 0 && given(kill) && pool.kill_after_ms !== fieldAt(kill)?.default) {
     report(kill, "has no effect while timeout_ms is 0 (no limit)");
   }
+}
+
+function checkMode(pool: PoolTree, path: Path, report: Report): void {
+  if (pool.mode === "worker" && pool.worker_script === null)
+    report([...path, "mode"], "it needs a worker_script, the script that boots the application");
 }
 
 function checkGlobs(pool: PoolTree, path: Path, report: Report): void {

@@ -1,5 +1,5 @@
 import { stringify } from "yaml";
-import type { AdminConfig, Config, PoolConfig } from "./config.ts";
+import type { AdminConfig, Config, PoolConfig, WorkerModeConfig } from "./config.ts";
 import { formatCpuList } from "./cpu-list.ts";
 import { formatListen } from "./listen.ts";
 import type { ConfigTree, PoolTree } from "./schema.ts";
@@ -48,6 +48,7 @@ export function toTree(config: Config): Printed {
       clear_env: php.clearEnv,
       sapi_name: php.sapiName,
       json_post: php.jsonPost,
+      compat: [...php.compat],
     },
     static: {
       enabled: config.static.enabled,
@@ -59,6 +60,7 @@ export function toTree(config: Config): Printed {
       etag: config.static.etag,
     },
     error_pages: { ...config.errorPages },
+    worker: workerModeTree(config.worker),
     pools: config.pools.map(poolTree),
     health: { path: config.health.path, timeout_ms: config.health.timeoutMs },
     reload: { drain_timeout_ms: config.reload.drainTimeoutMs },
@@ -87,11 +89,26 @@ function adminTree({ listener }: AdminConfig): ConfigTree["admin"] {
   return { enabled: listener !== null, host, port };
 }
 
+function workerModeTree(worker: WorkerModeConfig): ConfigTree["worker"] {
+  return {
+    reset: [...worker.reset],
+    on_exception: worker.onException,
+    boot_timeout_ms: worker.bootTimeoutMs,
+    boot_attempts: worker.bootAttempts,
+    template: worker.template,
+    refork_after: worker.reforkAfter,
+    paranoid: worker.paranoid,
+  };
+}
+
 function poolTree(pool: PoolConfig): PoolTree {
   const { min, max } = pool.workers;
   return {
     name: pool.name,
     isolation: pool.isolation,
+    mode: pool.mode,
+    worker_script: pool.workerScript,
+    worker: workerModeTree(pool.worker),
     worker_count: min === max ? min : { min, max },
     idle_timeout_ms: pool.idleTimeoutMs,
     memory_limit_mb: pool.memoryLimitBytes / MIB,

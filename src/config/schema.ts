@@ -6,6 +6,7 @@ import {
   flag,
   list,
   milliseconds,
+  orNull,
   optionalPath,
   optionalText,
   section,
@@ -166,7 +167,54 @@ const php = section("What is served, and the PHP that runs it.", {
     { default: "phprun" },
   ),
   json_post: flag("Parse JSON request bodies into `$_POST`.", { default: false }),
+  compat: list(
+    "Names of other servers' functions to provide: `frankenphp` is `frankenphp_handle_request()` and its like.",
+    choice("", ["frankenphp"], {}),
+    { default: ["frankenphp"] },
+  ),
 });
+
+/** Worker mode: of all pools, and in a pool what is different there. */
+const workerMode = {
+  reset: Type.Array(choice("", ["ini", "env", "cwd", "error_handlers", "timezone", "locale"], {}), {
+    description:
+      "What each request finds as it was after the boot, though others have changed it: `ini` settings, the environment (`env`), the working directory (`cwd`), `error_handlers` and those of exceptions, the `timezone`, the `locale`.",
+    default: ["cwd"],
+    "x-type": "list",
+    "x-expects": "a list of ini, env, cwd, error_handlers, timezone and locale",
+  }),
+  on_exception: choice(
+    "What an exception that nobody catches does to its worker: it lives on (`keep`), or is replaced after the answer (`recycle`).",
+    ["keep", "recycle"],
+    { default: "keep" },
+  ),
+  boot_timeout_ms: milliseconds(
+    "How long the worker script may take to its first `phprun_handle_request()`, and to end when it is told to.",
+    { default: 30_000, minimum: 1 },
+  ),
+  boot_attempts: count("How many boots in a row may fail before a start or a reload is refused.", {
+    default: 3,
+    minimum: 1,
+    maximum: 100,
+  }),
+  template: Type.Union([Type.Literal("auto"), Type.Boolean()], {
+    description:
+      "Boot the application once, in the pool's host, and fork its workers from there (`isolation: process`). `auto`: unless the application then has connections open, which its copies would share.",
+    default: "auto",
+    "x-type": "`auto`, `true`, `false`",
+    "x-expects": "auto, true or false",
+  }),
+  refork_after: count(
+    "With a template: after so many requests a worker that is warm by then becomes the new template; 0 means never.",
+    { default: 0 },
+  ),
+  paranoid: flag(
+    "For development: look after each request at what it has left behind, and log it. Slow; `serve --paranoid` turns it on.",
+    { default: false },
+  ),
+};
+
+const worker = section("Worker mode, for pools that say nothing else under `worker`.", workerMode);
 
 const cacheControlRule = Type.Object(
   {
@@ -247,6 +295,27 @@ const pool = Type.Object(
       "x-default": "`php.isolation`",
       "x-type": ISOLATIONS.map((value) => `\`${value}\``).join(", "),
       "x-expects": `one of ${ISOLATIONS.join(", ")}, or null`,
+    }),
+    mode: Type.Union([Type.Literal("worker"), Type.Literal("classic"), Type.Null()], {
+      description:
+        "`worker`: the application boots once and answers from memory. `classic`: each request runs a script from its top.",
+      default: null,
+      "x-default": "`worker` with a `worker_script`, else `classic`",
+      "x-type": "`worker`, `classic`",
+      "x-expects": "one of worker, classic, or null",
+    }),
+    worker_script: optionalPath(
+      "Script that boots the application and then calls `phprun_handle_request()` in a loop. It answers every request of the pool that is no static file.",
+      { default: null, "x-default": "none" },
+    ),
+    worker: section("Worker mode of this pool.", {
+      reset: orNull(workerMode.reset, "`worker.reset`"),
+      on_exception: orNull(workerMode.on_exception, "`worker.on_exception`"),
+      boot_timeout_ms: orNull(workerMode.boot_timeout_ms, "`worker.boot_timeout_ms`"),
+      boot_attempts: orNull(workerMode.boot_attempts, "`worker.boot_attempts`"),
+      template: orNull(workerMode.template, "`worker.template`"),
+      refork_after: orNull(workerMode.refork_after, "`worker.refork_after`"),
+      paranoid: orNull(workerMode.paranoid, "`worker.paranoid`"),
     }),
     worker_count: Type.Union(
       [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: 512 }), workerRange],
@@ -449,6 +518,7 @@ export const ConfigSchema = Type.Object(
     php,
     static: staticFiles,
     error_pages: errorPages,
+    worker,
     pools: Type.Array(pool, {
       description: "Groups of workers with limits of their own, chosen by URL path, host and method.",
       minItems: 1,

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
-import type { Config, Isolation, Listener, PoolConfig } from "./config.ts";
+import type { Config, Isolation, Listener, PoolConfig, WorkerModeConfig } from "./config.ts";
 import { findRunAs } from "./accounts.ts";
 import { cpuCount } from "./cpu-count.ts";
 import { parseCpuList } from "./cpu-list.ts";
@@ -54,6 +54,7 @@ export function settle(
       clearEnv: php.clear_env,
       sapiName: php.sapi_name,
       jsonPost: php.json_post,
+      compat: php.compat,
     },
     static: {
       enabled: tree.static.enabled,
@@ -65,7 +66,8 @@ export function settle(
       etag: tree.static.etag,
     },
     errorPages: tree.error_pages,
-    pools: tree.pools.map((pool) => settlePool(pool, php.isolation)),
+    worker: settleWorkerMode(tree.worker),
+    pools: tree.pools.map((pool) => settlePool(pool, php.isolation, tree.worker)),
     health: { path: tree.health.path, timeoutMs: tree.health.timeout_ms },
     reload: { drainTimeoutMs: tree.reload.drain_timeout_ms },
     watch: {
@@ -89,13 +91,34 @@ export function settle(
   });
 }
 
-function settlePool(pool: PoolTree, isolation: Isolation): PoolConfig {
+function settleWorkerMode(worker: ConfigTree["worker"]): WorkerModeConfig {
+  return {
+    reset: worker.reset,
+    onException: worker.on_exception,
+    bootTimeoutMs: worker.boot_timeout_ms,
+    bootAttempts: worker.boot_attempts,
+    template: worker.template,
+    reforkAfter: worker.refork_after,
+    paranoid: worker.paranoid,
+  };
+}
+
+/** What a pool says of worker mode itself, over what is said for all. */
+function workerModeOf(pool: PoolTree, common: ConfigTree["worker"]): WorkerModeConfig {
+  const own = Object.fromEntries(Object.entries(pool.worker).filter(([, value]) => value !== null));
+  return settleWorkerMode({ ...common, ...own });
+}
+
+function settlePool(pool: PoolTree, isolation: Isolation, common: ConfigTree["worker"]): PoolConfig {
   const count = pool.worker_count === "auto" ? Math.max(2, cpuCount() * 2) : pool.worker_count;
   const runAs = findRunAs(pool.user, pool.group);
   const cpus = pool.cpu_affinity === null ? [] : parseCpuList(pool.cpu_affinity);
   return {
     name: pool.name,
     isolation: pool.isolation ?? isolation,
+    mode: pool.mode ?? (pool.worker_script === null ? "classic" : "worker"),
+    workerScript: pool.worker_script,
+    worker: workerModeOf(pool, common),
     workers: typeof count === "number" ? { min: count, max: count } : { min: count.min, max: count.max },
     idleTimeoutMs: pool.idle_timeout_ms,
     memoryLimitBytes: pool.memory_limit_mb * MIB,

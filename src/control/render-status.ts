@@ -162,6 +162,8 @@ const WORKER_COLUMNS: readonly Column[] = [
 
 const WORKER_COLORS: Readonly<Record<PublicWorker["state"], Color>> = {
   starting: "yellow",
+  booting: "yellow",
+  ending: "yellow",
   idle: "dim",
   busy: "green",
   finishing: "cyan",

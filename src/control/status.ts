@@ -28,6 +28,10 @@ export interface PoolStatus {
   methods: string[];
   state: "starting" | "serving" | "failed";
   lastError: string | null;
+  /** Whether its application boots once per worker, or a script runs anew for each request. */
+  mode: "worker" | "classic";
+  /** The script that boots it; null in classic mode. */
+  workerScript: string | null;
   /** What its workers are: forked processes, or threads of the host. */
   isolation: "process" | "thread";
   /** The one that gets the traffic. */
@@ -78,6 +82,10 @@ export interface PoolStatus {
     idle: number;
     memory_kill: number;
     lost: number;
+    script: number;
+    fatal: number;
+    boot: number;
+    exception: number;
     host: number;
     emergency: number;
     renew: number;
@@ -89,8 +97,11 @@ export interface WorkerStatus {
   generation: number;
   /** Of a worker that is a thread, the thread's id. */
   pid: number;
-  /** `finishing`: it has answered, its script goes on. `lost`: a thread that does not come back from its request. */
-  state: "starting" | "idle" | "busy" | "finishing" | "retiring" | "lost";
+  /**
+   * `booting`, `ending`: its worker script takes no requests yet, or no more. `finishing`: it has answered, its script
+   * goes on. `lost`: a thread that does not come back from its request.
+   */
+  state: "starting" | "booting" | "idle" | "busy" | "finishing" | "ending" | "retiring" | "lost";
   requests: number;
   ageMs: number;
   request: RequestStatus | null;

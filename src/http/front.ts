@@ -7,8 +7,9 @@ import type { Refusal } from "../pool/job.ts";
 import { REQUEST_BUFFER_BYTES } from "../pool/memory-options.ts";
 import type { Pool } from "../pool/pool.ts";
 import { decodePath, maxTargetBytes } from "../route/path.ts";
+import type { AppScript } from "../route/app-script.ts";
 import type { PoolPatterns } from "../route/pool-patterns.ts";
-import type { FileRoute, ScriptRoute } from "../route/route.ts";
+import type { ErrorRoute, FileRoute, ScriptRoute } from "../route/route.ts";
 import type { Router } from "../route/router.ts";
 import type { StaticFiles } from "../static/static-files.ts";
 import type { Client } from "./client.ts";
@@ -25,6 +26,8 @@ export interface FrontParts {
   readonly pages: ErrorPages;
   readonly patterns: PoolPatterns;
   readonly pools: readonly Pool[];
+  /** Of each pool in worker mode, in the same order; null in classic mode. */
+  readonly apps: readonly (AppScript | null)[];
   readonly log: Log;
   readonly access: AccessLog;
 }
@@ -42,6 +45,7 @@ export class Front implements ExchangeHost {
   idleTimeoutMs = 0;
   #parts: FrontParts;
   #documentRoot = "";
+  #hasApps = false;
   #notices: OnceEach;
   readonly #floods: Floods;
 
@@ -62,6 +66,7 @@ export class Front implements ExchangeHost {
     // 0 keeps no connection; then it is the time for sending the request that counts.
     this.idleTimeoutMs = parts.config.server.keepAliveTimeoutMs || parts.config.server.receiveTimeoutMs;
     this.#documentRoot = documentRoot(parts.config);
+    this.#hasApps = parts.apps.some((app) => app !== null);
   }
 
   handle(request: Request, server: Server<unknown>, entrance: Entrance): Response | Promise<Response> {
@@ -86,6 +91,7 @@ export class Front implements ExchangeHost {
         );
       }
       case "error":
+        if (route.status === 404 && this.#hasApps) return this.#runScript(incoming, route);
         if (route.remedy !== undefined) {
           this.#notices.warn(`refused with ${route.status}: ${route.reason}. ${route.remedy}`, {
             path: target.path,
@@ -106,11 +112,16 @@ export class Front implements ExchangeHost {
 
   // ---- PHP -------------------------------------------------------------------------------------
 
-  #runScript(incoming: Incoming, route: ScriptRoute): Response | Promise<Response> {
+  /** In worker mode the application answers also for what is not there. */
+  #runScript(incoming: Incoming, found: ScriptRoute | ErrorRoute): Response | Promise<Response> {
     const { client, headers } = incoming;
     if (client === null) return this.#error(400, incoming);
-    const pool = this.#poolFor(incoming.target.path, client, incoming.method);
-    if (pool === undefined) return this.#error(404, incoming);
+    const { pools, apps } = this.#parts;
+    const index = this.#poolFor(incoming.target.path, client, incoming.method);
+    const pool = pools[index];
+    const app = apps[index] ?? null;
+    const route = app === null ? found : app.answer(found);
+    if (pool === undefined || route?.kind !== "script") return this.#error(404, incoming);
     const length = headers["content-length"];
     if ((length === undefined || length === "0") && headers["transfer-encoding"] === undefined) {
       return this.#dispatch(incoming, client, route, pool, null, length === undefined ? null : 0);
@@ -213,12 +224,13 @@ export class Front implements ExchangeHost {
     return route.script.memo;
   }
 
-  #poolFor(path: string, client: Client, method: string): Pool | undefined {
-    const { patterns, pools } = this.#parts;
-    if (patterns.isConstant) return pools[patterns.match("/")];
+  /** Its place, or -1. */
+  #poolFor(path: string, client: Client, method: string): number {
+    const { patterns } = this.#parts;
+    if (patterns.isConstant) return patterns.match("/");
     const decoded = decodePath(path);
-    if (typeof decoded !== "string") return undefined;
-    return pools[patterns.match(decoded, patterns.needsHost ? client.authority.host : "", method)];
+    if (typeof decoded !== "string") return -1;
+    return patterns.match(decoded, patterns.needsHost ? client.authority.host : "", method);
   }
 
   /** What went wrong in Bun or in our own code, after the request had been taken. */

@@ -11,6 +11,11 @@ export type RestartReason =
   | "memory_kill"
   /** A thread that did not come back from its request. */
   | "lost"
+  /** Worker mode: its script ended by itself, by a fatal error, before it had booted, or by an uncaught exception. */
+  | "script"
+  | "fatal"
+  | "boot"
+  | "exception"
   | "host"
   | "emergency"
   /** Its host has asked for it. */
@@ -42,6 +47,10 @@ export class Counters {
     idle: 0,
     memory_kill: 0,
     lost: 0,
+    script: 0,
+    fatal: 0,
+    boot: 0,
+    exception: 0,
     host: 0,
     emergency: 0,
     renew: 0,

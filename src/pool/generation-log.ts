@@ -1,3 +1,4 @@
+import { Leaving } from "../../ffi/layout.ts";
 import type { PoolMemory } from "../../ffi/pool-memory.ts";
 import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
@@ -59,8 +60,8 @@ export class GenerationLog {
     this.#log.info(`replacing a worker: it ${why}`, this.nameOf(worker));
   }
 
-  killed(worker: number, why: string, running: Running): void {
-    this.#log.warn(`killed a worker: ${why}`, { ...this.nameOf(worker), ...running.job.about });
+  killed(worker: number, why: string, running?: Running): void {
+    this.#log.warn(`killed a worker: ${why}`, { ...this.nameOf(worker), ...running?.job.about });
   }
 
   died(worker: number, pid: number, exit: Exit, running: Running | undefined, place: string): void {
@@ -73,12 +74,20 @@ export class GenerationLog {
   }
 
   /** A thread that cannot be killed. */
-  lost(worker: number, running: Running): void {
-    const { script } = running.job.facts;
+  lost(worker: number, from: string, running?: Running): void {
     this.#log.error(
-      `worker ${worker} does not come back from ${script}, and a thread cannot be killed; its host will be replaced`,
-      { ...this.nameOf(worker), ...running.job.about },
+      `worker ${worker} does not come back from ${from}, and a thread cannot be killed; its host will be replaced`,
+      { ...this.nameOf(worker), ...running?.job.about },
     );
+  }
+
+  /** Worker mode: its script came to its end. */
+  ended(worker: number, leaving: number): void {
+    const name = this.nameOf(worker);
+    if (leaving === Leaving.boot) this.#log.error("a worker did not boot: its script has ended", name);
+    if (leaving === Leaving.fatal) this.replaced(worker, "was ended by a fatal error");
+    if (leaving === Leaving.exception) this.replaced(worker, "had an uncaught exception");
+    if (leaving === Leaving.script) this.#log.debug("a worker's script has ended", name);
   }
 
   cameBack(worker: number, pid: number): void {

@@ -5,6 +5,7 @@ import type { PoolConfig } from "../config/config.ts";
 import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { PhpReport } from "../php/report.ts";
+import { Boots } from "./boots.ts";
 import type { RestartReason } from "./counters.ts";
 import { crashScene } from "./crash-scene.ts";
 import { stepDeadline, stepSlow } from "./deadlines.ts";
@@ -13,13 +14,13 @@ import { HostChannels } from "./host-channels.ts";
 import { HostProcess } from "./host-process.ts";
 import type { Loss } from "./job.ts";
 import { memoryOptions } from "./memory-options.ts";
-import { Command, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
+import { ANY_REQUEST, AppOption, Command, type Exit, type HostEvent, type HostOptions } from "./messages.ts";
 import { type Probe, ProbeJob } from "./probe-job.ts";
 import { Recycling } from "./recycling.ts";
 import { type Running, Slots } from "./slots.ts";
 import { killOrphan } from "./orphans.ts";
 import { exitOf, lossFor, restartReason } from "./worker-end.ts";
-import { Workers } from "./workers.ts";
+import { describeExit, EXIT_BOOT, EXIT_CONNECTIONS, Workers } from "./workers.ts";
 
 /** A host that does not report within this time is given up. */
 const HOST_START_MS = 30_000;
@@ -31,6 +32,9 @@ const COMPLETE_MS = 2000;
 const LEAVE_ONE_BY_ONE_MS = 20;
 /** A live worker is between a ring entry and its claim for less than this, or is found to be late and loses it. */
 const ORPHAN_MS = 100;
+
+/** PHPRUN_DEADLINE_SIGNAL of ffi/php/shim.h: SIGRTMIN + 5, as glibc counts. */
+const DEADLINE_SIGNAL = 39;
 
 /** How a worker ends that is a process: by the kernel's hand. */
 const ITS_HOST_DIED: Exit = { signal: constants.signals.SIGKILL };
@@ -82,6 +86,8 @@ export class Generation {
   served = false;
   /** How its host ended by itself; null while it has not. */
   endedWith: string | null = null;
+  /** Worker mode: its application has connections open, so that copies of it cannot be made. */
+  hasConnections = false;
 
   /** The probe, until a worker is there to have it. */
   #unsentProbe: ProbeJob | null = null;
@@ -95,6 +101,15 @@ export class Generation {
   readonly #spoolFd: number;
   #channels: HostChannels | undefined;
   #host: HostProcess | undefined;
+  /** Worker mode; undefined in classic mode. */
+  readonly #boots: Boots | undefined;
+  /** Has the application booted, in some worker or in the template? In classic mode there is nothing to wait for. */
+  #booted: boolean;
+  /** When the template began to boot; null when there is none, or it has booted. */
+  #templateSinceMs: number | null = null;
+  #templateStage: "boots" | "asked-to-end" | "killed" = "boots";
+  /** Of the first boot that failed while none had succeeded. */
+  #bootFailure: string | null = null;
   /** Has the host reported, so that it takes commands? */
   #ready = false;
   #ending = false;
@@ -114,6 +129,8 @@ export class Generation {
     // A thread is not killed from outside: it ends the request itself.
     if (this.threads) this.#memory.setHardMemoryLimit(config.memoryKillBytes);
     this.workers = new Workers(config.workers.max, config.workers.min);
+    this.#booted = setup.host.app === null;
+    if (setup.host.app !== null) this.#boots = new Boots(config.worker, config.killAfterMs);
     this.#recycling = new Recycling(config, (worker, why) => this.retire(worker, "max_requests", why));
     this.slots = new Slots(this.#memory, {
       served: (worker, running) => {
@@ -190,6 +207,7 @@ export class Generation {
       this.#ready = true;
       this.#says.silent = false;
       this.report = { ...report, startupErrors: [...new Set(complaints)] };
+      if (this.#hasTemplate) this.#templateSinceMs = performance.now();
       this.#topUp();
       return this.report;
     } catch (error) {
@@ -202,6 +220,54 @@ export class Generation {
       clearTimeout(timer);
       this.#says.collect(null);
     }
+  }
+
+  /**
+   * Worker mode: resolves when the application has booted and a worker can take requests. Throws with the reason and
+   * what PHP says of it when the first boot fails.
+   */
+  async booted(): Promise<void> {
+    if (this.#boots === undefined) return;
+    const complaints: string[] = [];
+    this.#says.collect(complaints);
+    try {
+      while (!this.#hasBooted()) {
+        if (this.#bootFailure !== null || this.endedWith !== null || this.#ending) {
+          // What PHP logged about it comes on another socket.
+          await Bun.sleep(5);
+          throw withComplaints(this.#bootError(), complaints);
+        }
+        await Bun.sleep(1);
+      }
+    } finally {
+      this.#says.collect(null);
+    }
+  }
+
+  #bootError(): PhprunError {
+    const { script = "" } = this.setup.host.app ?? {};
+    if (this.hasConnections) return new PhprunError("BOOT_CONNECTIONS", `${script} has connections open`);
+    const host =
+      this.endedWith === null ? "it is not wanted any more" : `its host ended with ${this.endedWith}`;
+    const why = this.#bootFailure ?? host;
+    return new PhprunError("BOOT", `The worker script ${script} did not boot${why === "" ? "" : `: ${why}`}`);
+  }
+
+  #hasBooted(): boolean {
+    if (this.#booted && !this.#hasTemplate) return true;
+    const there = this.workers.all.some(
+      ({ number, state }) => state === "running" && this.#memory.worker(number).bootedNs > 0,
+    );
+    if (there && !this.#booted) {
+      this.#booted = true;
+      // The first has shown that it works: the others follow.
+      this.#topUp();
+    }
+    return there;
+  }
+
+  get #hasTemplate(): boolean {
+    return ((this.setup.host.app?.options ?? 0) & AppOption.template) !== 0;
   }
 
   /** Has one request answered, before any other gets here. Throws with the reason when it is not answered well. */
@@ -229,11 +295,21 @@ export class Generation {
 
   /** Resolves when every worker that is wanted is there, so that it can do at once what the one before it did. */
   async complete(): Promise<void> {
-    const deadlineMs = performance.now() + COMPLETE_MS;
-    while (this.workers.running < this.workers.wanted && performance.now() < deadlineMs) {
+    const { bootTimeoutMs } = this.setup.config.worker;
+    const deadlineMs = performance.now() + (this.#boots === undefined ? COMPLETE_MS : bootTimeoutMs);
+    while (this.#able() < this.workers.wanted && performance.now() < deadlineMs) {
       if (this.#ending) return;
       await Bun.sleep(1);
     }
+  }
+
+  /** Workers that are there, and have booted. */
+  #able(): number {
+    if (this.#boots === undefined) return this.workers.running;
+    let count = 0;
+    for (const { number, state } of this.workers.all)
+      if (state === "running" && this.#memory.worker(number).bootedNs > 0) count++;
+    return count;
   }
 
   /** It waits for the first worker, and comes before all that others ask of it. */
@@ -328,6 +404,7 @@ export class Generation {
 
   /** Lets every job look at its client, and kills what is overdue. */
   sweep(nowMs: number, stepMs: number): void {
+    this.#sweepBoots(nowMs);
     if (this.slots.inFlight === 0) return;
     // A worker stopped between completing something and waking us would hold up everybody's answers.
     this.slots.drain();
@@ -354,6 +431,47 @@ export class Generation {
     running.killedFor = "memory";
     this.#says.killed(worker, `it ${why}`, running);
     this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
+  }
+
+  /** Worker mode: scripts that boot, or end, and take too long for it. */
+  #sweepBoots(nowMs: number): void {
+    if (this.#boots === undefined || !this.isUp) return;
+    if (!this.#booted) this.#hasBooted();
+    this.#sweepTemplate(nowMs);
+    for (const { number, state } of this.workers.all) {
+      if (state === "absent" || state === "starting" || state === "lost") continue;
+      const { state: now } = this.#memory.worker(number);
+      const due = this.#boots.step(number, now, nowMs);
+      if (due === "nothing") continue;
+      this.#memory.overdue(number);
+      if (due === "ask-to-end") this.#host?.send(Command.deadline, number);
+      else this.#killScript(number, now === WorkerState.starting ? "boot" : "end");
+    }
+  }
+
+  #killScript(worker: number, what: "boot" | "end"): void {
+    const { worker: limits } = this.setup.config;
+    if (this.threads) return this.#loseThread(worker, `the ${what} of its script`);
+    this.#says.killed(worker, `its script did not ${what} within ${limits.bootTimeoutMs} ms`);
+    this.#host?.send(Command.kill, worker, ANY_REQUEST);
+  }
+
+  /** The host itself, while the application boots in it. */
+  #sweepTemplate(nowMs: number): void {
+    if (this.#templateSinceMs === null) return;
+    const { bootTimeoutMs } = this.setup.config.worker;
+    const tookMs = nowMs - this.#templateSinceMs;
+    if (this.#templateStage === "boots" && tookMs > bootTimeoutMs) {
+      this.#templateStage = "asked-to-end";
+      this.#host?.signal(DEADLINE_SIGNAL);
+    } else if (
+      this.#templateStage === "asked-to-end" &&
+      tookMs > bootTimeoutMs + this.setup.config.killAfterMs
+    ) {
+      this.#templateStage = "killed";
+      this.#bootFailure = `it took longer than ${bootTimeoutMs} ms (worker.boot_timeout_ms)`;
+      this.#host?.kill();
+    }
   }
 
   #stepDeadline(slot: number, running: Running, nowMs: number, stepMs: number): void {
@@ -396,16 +514,25 @@ export class Generation {
 
   /** A thread cannot be killed: its client is answered, and it is left where it is until its host ends. */
   #loseWorker(worker: number, slot: number, running: Running): void {
+    this.#loseThread(
+      worker,
+      running.job.facts.script,
+      () => this.slots.abandon(slot, { kind: "killed-by-deadline", stuck: true }),
+      running,
+    );
+  }
+
+  #loseThread(worker: number, from: string, abandon?: () => void, running?: Running): void {
     // Whose slot it is stands in memory that scripts can write to.
     if (!this.workers.lose(worker)) this.#hooks.renew(this, "its shared memory is damaged");
-    this.#says.lost(worker, running);
+    this.#says.lost(worker, from, running);
     // Should it come back, it ends.
     this.#memory.retire(worker);
-    this.slots.abandon(slot, { kind: "killed-by-deadline", stuck: true });
+    abandon?.();
     // In a pool that may grow another place is free.
     this.#topUp();
     this.#countWorkers();
-    this.#hooks.workerLost(this, `a worker does not come back from ${running.job.facts.script}`);
+    this.#hooks.workerLost(this, `a worker does not come back from ${from}`);
   }
 
   // ---- workers -------------------------------------------------------------------------------------
@@ -414,10 +541,15 @@ export class Generation {
     clearTimeout(this.#respawnTimer);
     if (!this.#ready || this.#ending) return;
     const nowMs = performance.now();
-    for (const { number } of this.workers.takeDue(nowMs))
+    for (const { number } of this.workers.takeDue(nowMs, this.#mayStart))
       this.#host?.send(Command.spawn, number, this.number);
     const nextMs = this.workers.nextDueMs();
     if (Number.isFinite(nextMs)) this.#respawnTimer = setTimeout(() => this.#topUp(), nextMs - nowMs + 1);
+  }
+
+  /** Until one has shown that the application boots, the others wait: a broken one is told of once. */
+  get #mayStart(): number {
+    return this.#booted || this.#hasTemplate ? Number.POSITIVE_INFINITY : Math.max(0, 1 - this.workers.alive);
   }
 
   #countWorkers(): void {
@@ -428,6 +560,11 @@ export class Generation {
   #workerEvent(event: Exclude<HostEvent, { kind: "report" }>): void {
     // What a host that is ending still has to say of workers that nobody waits for.
     if (!this.#ready) return;
+    if (event.kind === "booted") {
+      this.#templateSinceMs = null;
+      this.#booted = true;
+      return;
+    }
     const { worker } = event;
     switch (event.kind) {
       case "spawned":
@@ -458,7 +595,10 @@ export class Generation {
 
   #exited(worker: number, pid: number, exit: Exit): void {
     this.#recycling.ended(worker);
-    const { requests, leaving, ownBytes } = this.#memory.worker(worker);
+    this.#boots?.forget(worker);
+    const { requests, leaving, ownBytes, bootedNs } = this.#memory.worker(worker);
+    const neverBooted = this.#boots !== undefined && bootedNs === 0;
+    if (neverBooted && !this.#booted) this.#bootFailure ??= endedByItself(exit) ? "" : describeExit(exit);
     const retiredFor = this.workers.all[worker]?.retiredFor ?? null;
     const running = this.#bury(worker, pid, exit);
     this.workers.apply(
@@ -467,10 +607,12 @@ export class Generation {
       // It may have died before it counted our probe.
       Math.max(0, requests - (pid === this.#probedPid ? 1 : 0)) +
         (running === undefined || running.job.isProbe ? 0 : 1),
+      neverBooted,
     );
     if (leaving === Leaving.memory) {
       this.#says.replaced(worker, `held ${Math.round(ownBytes / 1048576)} MiB after its request`);
     }
+    this.#says.ended(worker, leaving);
     if (leaving === Leaving.user) this.#says.replaced(worker, "has another user now");
     if (retiredFor === "lost") this.#says.cameBack(worker, pid);
     this.#hooks.ended(this, restartReason(exit, running, leaving, retiredFor), exit);
@@ -486,7 +628,7 @@ export class Generation {
     const running = slot < 0 ? undefined : this.slots.at(slot);
     // A kill of ours has been logged with its reason.
     const killedFor = running?.killedFor ?? null;
-    if (killedFor === null && (running !== undefined || !("code" in exit && exit.code === 0))) {
+    if (killedFor === null && (running !== undefined || !endedByItself(exit))) {
       this.#says.died(worker, pid, exit, running, lastFunction);
     }
     if (slot >= 0) this.slots.lose(slot, lossFor(killedFor, exit));
@@ -510,11 +652,16 @@ export class Generation {
     clearTimeout(this.#respawnTimer);
     if (this.#ending) return;
     this.endedWith = how;
+    this.#templateSinceMs = null;
+    this.hasConnections = "code" in exit && exit.code === EXIT_CONNECTIONS;
+    if (!this.#booted && this.#hasTemplate && endedByItself(exit)) this.#bootFailure ??= "";
     // Before it was ready, who started it hears of it.
     if (!wasReady) return;
     this.#ending = true;
     this.#sendProbe();
-    this.#log.error(`host ended with ${how}`, { gen: this.number });
+    // That it did not boot, or that it cannot be forked from, is told by whoever waits for it.
+    if (this.#bootFailure === null && !this.hasConnections)
+      this.#log.error(`host ended with ${how}`, { gen: this.number });
     this.slots.workers = 0;
     const loss: Loss = { kind: "died", exit: this.threads ? exit : ITS_HOST_DIED };
     if (this.threads) this.#buryThreads(exit, loss);
@@ -569,4 +716,9 @@ export class Generation {
     if (failedStarts > 0) return `its workers end right after their start, ${failedStarts} times in a row`;
     return `no answer within ${this.setup.probe.timeoutMs} ms`;
   }
+}
+
+/** In good order, or without having booted, which is told elsewhere. */
+function endedByItself(exit: Exit): boolean {
+  return "code" in exit && (exit.code === 0 || exit.code === EXIT_BOOT);
 }

@@ -4,6 +4,7 @@ import { chooseLibphp, settleIsolation } from "../php/choose.ts";
 import { iniForThreads } from "../php/thread-ini.ts";
 import { userEnvironment } from "../system/user-environment.ts";
 import { VERSION } from "../version.ts";
+import { appOptions } from "./app-options.ts";
 import type { HostOptions } from "./messages.ts";
 
 /** What a pool's host is started with. */
@@ -18,6 +19,8 @@ export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = fals
     sapiName: config.php.sapiName,
     poolName: pool.name,
     jsonPost: config.php.jsonPost,
+    frankenphp: config.php.compat.includes("frankenphp"),
+    app: appOptions(config, pool, isolation),
     isolation,
     threadStackBytes: config.php.threadStackBytes,
     slowLog: pool.slowMs > 0,

@@ -93,6 +93,10 @@ export class HostProcess {
     this.#commands.send(encodeCommand(kind, worker, argument));
   }
 
+  signal(number: number): void {
+    this.#process.kill(number);
+  }
+
   /** Ends the host and, through it, its workers. */
   kill(): void {
     this.#process.kill("SIGKILL");

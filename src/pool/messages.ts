@@ -6,6 +6,30 @@ export const HOST_FDS = { control: 3, pool: 4, wake: 5, spool: 6, log: 7 } as co
 /** Environment variable that carries HostOptions, as JSON; removed before PHP starts. */
 export const HOST_OPTIONS_VARIABLE = "PHPRUN_HOST_OPTIONS";
 
+/** PHPRUN_APP_* of ffi/php/php.h. */
+export const AppOption = {
+  resetIni: 1,
+  resetEnv: 2,
+  resetCwd: 4,
+  resetHandlers: 8,
+  resetTimezone: 16,
+  resetLocale: 32,
+  recycleOnException: 64,
+  template: 128,
+  templateStrict: 256,
+  paranoid: 512,
+} as const;
+
+/** Worker mode: the script that boots the application, and what else a host has to know of it. */
+export interface AppOptions {
+  readonly script: string;
+  /** $_SERVER while it boots. */
+  readonly scriptName: string;
+  readonly documentRoot: string;
+  /** AppOption, added up. */
+  readonly options: number;
+}
+
 /** What keeps workers apart: processes of their own, or only PHP's own walls between threads. */
 export type Isolation = "process" | "thread";
 
@@ -16,6 +40,10 @@ export interface HostOptions {
   readonly sapiName: string;
   readonly poolName: string;
   readonly jsonPost: boolean;
+  /** FrankenPHP's functions exist under their names too. */
+  readonly frankenphp: boolean;
+  /** Worker mode; null: classic mode. */
+  readonly app: AppOptions | null;
   /** What a worker is: a forked process, or a thread of the host. */
   readonly isolation: Isolation;
   /** Of a worker that is a thread. */
@@ -41,16 +69,21 @@ export const Command = {
   /** The slot says whose deadline it is. */
   deadline: 2,
   end: 3,
-  /** Argument: id of the request that must still be the worker's. */
+  /** Argument: id of the request that must still be the worker's, or ANY_REQUEST. */
   kill: 4,
 } as const;
+
+/** PHPRUN_NONE: kill the worker whatever it does. */
+export const ANY_REQUEST = 0xffff_ffff;
 
 /** Events from a host, as ffi/php/host.c writes them. */
 export type HostEvent =
   | { kind: "report"; result: HostReport }
   | { kind: "spawned"; worker: number; pid: number; generation: number }
   | { kind: "spawn-failed"; worker: number; errno: number }
-  | { kind: "exited"; worker: number; pid: number; exit: Exit };
+  | { kind: "exited"; worker: number; pid: number; exit: Exit }
+  /** Its application has booted: it is the template of its workers. */
+  | { kind: "booted" };
 
 /** How a process ended. */
 export type Exit = { code: number } | { signal: number };
@@ -90,6 +123,8 @@ export function encodeEvent(event: Exclude<HostEvent, { kind: "report" }>): Uint
       return eventBytes(2, event.worker, 0, event.errno);
     case "exited":
       return eventBytes(3, event.worker, event.pid, statusOf(event.exit));
+    case "booted":
+      return eventBytes(4, 0, 0, 0);
     default:
       return event satisfies never;
   }
@@ -140,6 +175,8 @@ export class HostEventReader {
         return { kind: "spawn-failed", worker, errno: argument };
       case 3:
         return { kind: "exited", worker, pid, exit: exitOf(argument) };
+      case 4:
+        return { kind: "booted" };
       default:
         throw new Error(`A host sent an event of unknown kind ${kind}`);
     }

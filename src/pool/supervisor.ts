@@ -8,6 +8,10 @@ import { Generation, type GenerationHooks, type PoolSetup } from "./generation.t
 import { HostStarts } from "./host-starts.ts";
 import type { Exit } from "./messages.ts";
 import { type RollReason, Rolls } from "./rolls.ts";
+import { withoutTemplate } from "./without-template.ts";
+
+const BOOT_BACKOFF_FIRST_MS = 200;
+const BOOT_BACKOFF_LIMIT_MS = 5000;
 
 export interface SupervisorOptions {
   readonly setup: PoolSetup;
@@ -112,11 +116,52 @@ export class Supervisor {
 
   /** Starts the first generation. Resolves when PHP has started and its workers have been asked for. */
   async start(): Promise<PhpReport> {
-    const generation = this.#next(this.#setup);
-    const report = await generation.start();
+    const { generation, report } = await this.#bringUp(this.#setup, () => !this.#ended);
+    this.#setup = generation.setup;
     this.#become(generation);
     this.#probeCurrent(generation);
     return report;
+  }
+
+  /**
+   * Starts a generation; in worker mode until its application has booted, with several attempts. `begun` hears of each
+   * and says whether it is still wanted.
+   */
+  async #bringUp(
+    setup: PoolSetup,
+    isWanted: (generation: Generation) => boolean,
+    begun: (generation: Generation) => Promise<void> | void = () => undefined,
+  ): Promise<{ generation: Generation; report: PhpReport }> {
+    const { bootAttempts } = setup.config.worker;
+    for (let attempt = 1, use = setup; ; attempt++) {
+      const generation = this.#next(use);
+      try {
+        await begun(generation);
+        const report = await generation.start();
+        await generation.booted();
+        return { generation, report };
+      } catch (error) {
+        await generation.end();
+        if (!isWanted(generation) || !(error instanceof PhprunError)) throw error;
+        if (error.code === "BOOT_CONNECTIONS") {
+          // What its application has open has been told.
+          use = withoutTemplate(setup);
+          attempt--;
+          continue;
+        }
+        if (error.code !== "BOOT") throw error;
+        if (attempt >= bootAttempts) throw bootRefused(error, bootAttempts);
+        const waitMs = Math.min(BOOT_BACKOFF_LIMIT_MS, BOOT_BACKOFF_FIRST_MS * 2 ** (attempt - 1));
+        this.#log.warn(
+          `boot ${attempt} of ${bootAttempts} failed, the next one in ${waitMs} ms: ${error.message}`,
+          {
+            gen: generation.number,
+          },
+        );
+        await Bun.sleep(waitMs);
+        if (!isWanted(generation)) throw error;
+      }
+    }
   }
 
   /**
@@ -126,12 +171,19 @@ export class Supervisor {
    */
   async prepare(setup: PoolSetup, known: readonly string[] = []): Promise<Generation> {
     const before = this.abandon();
-    const generation = this.#next(setup);
-    // At once: whoever prepares another meanwhile has to see that this one is there.
-    this.#candidate = generation;
+    let generation: Generation | undefined;
     try {
-      await before;
-      const report = await generation.start();
+      const { generation: started, report } = await this.#bringUp(
+        setup,
+        (attempt) => this.#candidate === attempt && !this.#ended,
+        (attempt) => {
+          generation = attempt;
+          // At once: whoever prepares another meanwhile has to see that this one is there.
+          this.#candidate = attempt;
+          return before;
+        },
+      );
+      generation = started;
       const borne = new Set([...known, ...this.#known]);
       const fresh = report.startupErrors.filter((message) => !borne.has(message));
       if (fresh.length > 0) {
@@ -146,7 +198,7 @@ export class Supervisor {
     } catch (error) {
       if (this.#candidate === generation) this.#candidate = null;
       // In a hurry it has taken over before it was done with its probe: see #rollIfDue.
-      if (generation.role === "candidate") await generation.end();
+      if (generation?.role === "candidate") await generation.end();
       throw error;
     }
   }
@@ -365,6 +417,7 @@ export class Supervisor {
     if (crash) restarts.crash++;
     this.#current = null;
     this.#options.dispatcher.use(null);
+    if (generation.hasConnections) this.#setup = withoutTemplate(this.#setup);
     // A process that crashes does not take its host with it: that is only said of threads.
     const served = generation.threads && generation.served;
     this.#hostStarts.ended(performance.now() - generation.startedAtMs, served);
@@ -401,4 +454,10 @@ export class Supervisor {
     );
     this.#options.onFailed();
   }
+}
+
+function bootRefused(error: PhprunError, attempts: number): PhprunError {
+  const times = attempts === 1 ? "" : `, ${attempts} times in a row`;
+  const [first = "", ...rest] = error.message.split("\n");
+  return new PhprunError(error.code, [`${first}${times}`, ...rest].join("\n"), { cause: error });
 }

@@ -13,6 +13,15 @@ export function exitOf(code: number | null, signal: string | number | null): Exi
   return { signal: typeof signal === "number" ? signal : (signals[signal] ?? 0) };
 }
 
+/** What a worker says itself of its end. */
+const LEAVING = new Map<number, RestartReason>([
+  [Leaving.memory, "memory"],
+  [Leaving.script, "script"],
+  [Leaving.fatal, "fatal"],
+  [Leaving.boot, "boot"],
+  [Leaving.exception, "exception"],
+]);
+
 /** Why a worker that has ended is replaced, as the status page counts it. */
 export function restartReason(
   exit: Exit,
@@ -25,7 +34,8 @@ export function restartReason(
   if (retiredFor === "lost") return "lost";
   if ("signal" in exit) return "crash";
   if (exit.code === EXIT_CALLED) return "exit";
-  if (leaving === Leaving.memory) return "memory";
+  const told = LEAVING.get(leaving);
+  if (told !== undefined) return told;
   return retiredFor ?? "exit";
 }
 

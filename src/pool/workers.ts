@@ -90,10 +90,10 @@ export class Workers {
     return this.#wanted > 0 && this.#failedStarts >= FAILED_ROUNDS_LIMIT * this.#wanted && this.running === 0;
   }
 
-  /** Workers to start now. They count as starting from here on. */
-  takeDue(nowMs: number): Worker[] {
+  /** Workers to start now, `most` at most. They count as starting from here on. */
+  takeDue(nowMs: number, most = Number.POSITIVE_INFINITY): Worker[] {
     if (this.failed) return [];
-    const missing = this.#wanted - this.alive;
+    const missing = Math.min(most, this.#wanted - this.alive);
     const due = this.all
       .filter((worker) => worker.state === "absent" && worker.notBeforeMs <= nowMs)
       .slice(0, Math.max(0, missing));
@@ -143,8 +143,11 @@ export class Workers {
     );
   }
 
-  /** `taken`: how many requests the worker had taken when it ended. One that kills it is no failed start. */
-  apply(event: WorkerEvent, nowMs: number, taken = 0): Worker | undefined {
+  /**
+   * `taken`: how many requests the worker had taken when it ended. One that kills it is no failed start. `neverBooted`:
+   * in worker mode its script has not come to ask for one.
+   */
+  apply(event: WorkerEvent, nowMs: number, taken = 0, neverBooted = false): Worker | undefined {
     const worker = this.all[event.worker];
     if (worker === undefined) return undefined;
     switch (event.kind) {
@@ -157,7 +160,10 @@ export class Workers {
         this.#noteFailedStart(worker, nowMs);
         return worker;
       case "exited":
-        if (taken === 0 && nowMs - worker.startedAtMs < FAILED_START_MS && !endedCleanly(event.exit)) {
+        if (
+          neverBooted ||
+          (taken === 0 && nowMs - worker.startedAtMs < FAILED_START_MS && !endedCleanly(event.exit))
+        ) {
           this.#noteFailedStart(worker, nowMs);
         } else {
           this.#failedStarts = 0;
@@ -203,11 +209,16 @@ function endedCleanly(exit: Exit): boolean {
 
 /** PHPRUN_EXIT_CALLED of ffi/php/php.h. */
 export const EXIT_CALLED = 250;
+/** PHPRUN_EXIT_BOOT: the worker script ended before it asked for a request. */
+export const EXIT_BOOT = 251;
+/** PHPRUN_EXIT_CONNECTIONS: a template whose application has connections open. */
+export const EXIT_CONNECTIONS = 252;
 
 /** "exit code 3" or "signal 11 (SIGSEGV)". */
 export function describeExit(exit: Exit): string {
   if ("code" in exit) {
-    return exit.code === EXIT_CALLED ? "something in it called exit()" : `exit code ${exit.code}`;
+    if (exit.code === EXIT_CALLED) return "something in it called exit()";
+    return exit.code === EXIT_BOOT ? "its script did not boot" : `exit code ${exit.code}`;
   }
   const name = SIGNAL_NAMES.get(exit.signal);
   return name === undefined ? `signal ${exit.signal}` : `signal ${exit.signal} (${name})`;

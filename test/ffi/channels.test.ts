@@ -31,6 +31,7 @@ const event = fc.oneof(
     pid: u32,
     exit: fc.oneof(fc.record({ code: fc.nat(255) }), fc.record({ signal: fc.integer({ min: 1, max: 64 }) })),
   }),
+  fc.record({ kind: fc.constant("booted" as const) }),
 );
 
 /** As ffi/php/host.c sends it. */
@@ -44,6 +45,8 @@ function encode(one: Exclude<HostEvent, { kind: "report" }>): Buffer {
       const status = "code" in one.exit ? one.exit.code << 8 : one.exit.signal;
       return Buffer.from(Uint32Array.of(3, one.worker, one.pid, status).buffer);
     }
+    case "booted":
+      return Buffer.from(Uint32Array.of(4, 0, 0, 0).buffer);
   }
 }
 

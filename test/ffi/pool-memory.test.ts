@@ -165,6 +165,7 @@ test("a worker's record tells what it is and has done", async () => {
     ownBytes: 0,
     droppedLogs: 0,
     leaving: Leaving.not,
+    bootedNs: 0,
     lastFunction: "",
   });
   expect(front.memory.workerSlot(0)).toBe(0xffff_ffff);

@@ -134,6 +134,8 @@ export class Rig implements AsyncDisposable {
         sapiName: "phprun",
         poolName: "rig",
         jsonPost: this.#options.jsonPost ?? false,
+        frankenphp: false,
+        app: null,
         isolation,
         threadStackBytes,
         slowLog: this.#options.slowLog ?? false,

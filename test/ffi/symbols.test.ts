@@ -60,6 +60,7 @@ test("every function of the transport library can be called as symbols.ts says",
     phprun_deadline: () => symbols.phprun_deadline(pool, 1),
     phprun_release: () => symbols.phprun_release(pool, 1),
     phprun_worker_retire: () => symbols.phprun_worker_retire(pool, 0),
+    phprun_worker_overdue: () => symbols.phprun_worker_overdue(pool, 0),
     phprun_worker_bury: () => expect(symbols.phprun_worker_bury(pool, 0)).toBe(-1),
     phprun_resubmit_orphans: () => expect(symbols.phprun_resubmit_orphans(pool)).toBe(0),
     phprun_socketpair: () => {

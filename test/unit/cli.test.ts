@@ -69,7 +69,10 @@ test.each([
   [["serve", "--port", "--host", "x"], "--port needs a value"],
   [["serve", "--watch=1"], "--watch takes no value"],
   [["serve", "public"], 'unexpected word "public"'],
-  [["serve", "--worker-script", "x.php"], "worker mode is not available yet"],
+  [
+    ["serve", "--worker-script", "/no/such.php"],
+    "--worker-script: Cannot use 'pools[0].worker_script': the file /no/such.php does not exist",
+  ],
   [["serve", "--port", "80abc"], "--port: Cannot use 'server.port': must be a whole number"],
   [["serve", "--port", "-1"], "--port: Cannot use 'server.port': must be a whole number"],
   [["serve", "--workers", "0"], "--workers: Cannot use 'pools[0].worker_count'"],

@@ -34,6 +34,7 @@ export function phpConfig(docroot: string, overrides: Partial<PhpConfig> = {}): 
     clearEnv: false,
     sapiName: "phprun",
     jsonPost: false,
+    compat: [],
     ...overrides,
   };
 }

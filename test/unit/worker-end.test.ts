@@ -105,7 +105,7 @@ test("a thread that does not come back is told of with its script, and so is its
   const rig = new Rig();
   rig.run(1);
   const [[, running] = []] = [...rig.slots.running()];
-  rig.log.lost(1, running!);
+  rig.log.lost(1, running!.job.facts.script, running!);
   rig.log.cameBack(1, 99);
   expect(rig.lines).toEqual([
     expect.stringMatching(

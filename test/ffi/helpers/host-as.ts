@@ -18,6 +18,8 @@ const options: HostOptions = {
   sapiName: "phprun",
   poolName: "drill",
   jsonPost: false,
+  frankenphp: false,
+  app: null,
   isolation: "process",
   threadStackBytes: 16 << 20,
   slowLog: false,

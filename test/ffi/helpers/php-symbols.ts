@@ -44,6 +44,10 @@ const calls: Record<keyof typeof phpSymbols, () => unknown> = {
     const [ini, name, pool] = [text("memory_limit=64M\n"), text("phprun"), text("main")];
     return symbols.phprun_php_start(ini, name, pool, 1 | (build.zts ? 2 : 0), logTheirs);
   },
+  phprun_app_configure: () => {
+    const [none, name, root] = [text(""), text("/worker.php"), text("/srv")];
+    return symbols.phprun_app_configure(none, name, root, 0);
+  },
   phprun_php_evaluate: () => ({
     short: evaluate("PHP_SAPI . ini_get('memory_limit')", 100),
     exact: evaluate("str_repeat('x', 100)", 100),

@@ -1,0 +1,263 @@
+/*
+ * The life of a worker script. It runs inside one request of PHP's own, from its boot to its end; the requests of
+ * clients come and go within. When the script ends, for whatever reason, its worker ends: nothing is repaired in
+ * place.
+ */
+#define _GNU_SOURCE
+#include "app.h"
+
+#include <ext/standard/basic_functions.h>
+#include <stdlib.h>
+#include <string.h>
+#include <Zend/zend_exceptions.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+struct app_config app_config;
+
+static _Thread_local struct app *current;
+
+struct app *app_current(void)
+{
+    return current;
+}
+
+static const char *copy_or_null(const char *text)
+{
+    return *text != '\0' ? strdup(text) : NULL;
+}
+
+void phprun_app_configure(const char *script, const char *script_name, const char *document_root, uint32_t options)
+{
+    app_config = (struct app_config){
+        .script = copy_or_null(script),
+        .script_name = strdup(script_name),
+        .document_root = strdup(document_root),
+        .options = options,
+    };
+    if (app_config.script != NULL) {
+        fresh_startup();
+        reset_startup();
+    }
+}
+
+static double unix_time(void)
+{
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return (double)now.tv_sec + (double)now.tv_usec / 1e6;
+}
+
+static struct phprun_worker *record_of(const struct app *app)
+{
+    return &app->worker->pool->workers[app->worker->number];
+}
+
+static void set_state(const struct app *app, enum phprun_worker_state state)
+{
+    if (app->worker != NULL) {
+        atomic_store_explicit(&record_of(app)->state, state, memory_order_release);
+    }
+}
+
+/* The fork, with the application's hooks before and behind it. */
+static bool fork_from_template(struct app *app)
+{
+    template_before_fork();
+    if (EG(exception) != NULL) {
+        return false;
+    }
+    fresh_booted(app);
+    app->worker = template_serve();
+    app->pid = getpid();
+    fresh_ending();
+    template_after_fork();
+    fresh_after_fork();
+    if (EG(exception) != NULL) {
+        return false;
+    }
+    fresh_close();
+    return true;
+}
+
+bool app_booted(struct app *app)
+{
+    app->booted_at = unix_time();
+    if (!template_waits()) {
+        fresh_booted(app);
+    } else if (!fork_from_template(app)) {
+        return false;
+    }
+    app->stage = APP_WAITING;
+    session_booted();
+    reset_booted();
+    if (app_has(PHPRUN_APP_PARANOID)) {
+        state_booted();
+    }
+    atomic_store_explicit(&record_of(app)->overdue, 0, memory_order_relaxed);
+    atomic_store_explicit(&record_of(app)->booted_ns, phprun_now_ns(), memory_order_relaxed);
+    set_state(app, PHPRUN_WORKER_IDLE);
+    return true;
+}
+
+void app_end(struct app *app, enum phprun_leaving why)
+{
+    app->stage = APP_ENDING;
+    if (app->leaving == PHPRUN_LEAVING_NOT) {
+        app->leaving = why;
+    }
+    set_state(app, PHPRUN_WORKER_ENDING);
+    fresh_ending();
+}
+
+/* The first request of PHP's own, which is nobody's: what $_SERVER has in it is set by register_server_variables(). */
+static void set_boot_info(void)
+{
+    SG(server_context) = NULL;
+    SG(request_info).request_method = NULL;
+    SG(request_info).query_string = NULL;
+    SG(request_info).request_uri = (char *)app_config.script_name;
+    SG(request_info).path_translated = (char *)app_config.script;
+    SG(request_info).content_type = NULL;
+    SG(request_info).content_length = 0;
+    SG(request_info).cookie_data = NULL;
+    SG(sapi_headers).http_response_code = 200;
+}
+
+static void run_script(struct worker *worker)
+{
+    enter_folder_of(worker, app_config.script);
+    SG(options) |= SAPI_OPTION_NO_CHDIR;
+    zend_file_handle script;
+    zend_stream_init_filename(&script, app_config.script);
+    script.primary_script = 1;
+    php_execute_script(&script);
+    zend_destroy_file_handle(&script);
+}
+
+static void move_function(zval *entry, HashTable *to)
+{
+    zend_hash_next_index_insert(to, entry);
+}
+
+/*
+ * The script has ended within a request: by a fatal error. As anywhere, all shutdown functions run now: those of the
+ * boot first, among them the one by which the application tells of such errors.
+ */
+static void join_shutdown_functions(struct app *app)
+{
+    HashTable *boot = app->shutdown_of_boot, *request = BG(user_shutdown_function_names);
+    app->shutdown_of_boot = NULL;
+    if (boot == NULL) {
+        return;
+    }
+    if (request != NULL) {
+        zval *entry;
+        ZEND_HASH_FOREACH_VAL(request, entry) {
+            move_function(entry, boot);
+        } ZEND_HASH_FOREACH_END();
+        request->pDestructor = NULL; /* moved, not copied */
+        zend_hash_destroy(request);
+        FREE_HASHTABLE(request);
+    }
+    BG(user_shutdown_function_names) = boot;
+}
+
+/* How the script has ended. */
+static void conclude(struct app *app)
+{
+    const bool failed = CG(unclean_shutdown) || EG(exit_status) == 255;
+    if (app->stage == APP_HANDLING) {
+        app->request.fatal = true;
+        request_mark_failed(&app->request);
+    }
+    if (app->stage == APP_BOOTING) {
+        app->leaving = PHPRUN_LEAVING_BOOT;
+        if (!failed) {
+            log_text(LOG_LEVEL_ERROR,
+                     "The worker script %s ended without a call of phprun_handle_request(). It has to call it in a "
+                     "loop, for as long as it returns true",
+                     app_config.script);
+        }
+    } else if (failed) {
+        app->leaving = PHPRUN_LEAVING_FATAL;
+    } else if (app->leaving == PHPRUN_LEAVING_NOT) {
+        app->leaving = PHPRUN_LEAVING_SCRIPT;
+    }
+    join_shutdown_functions(app);
+    if (app->stage == APP_AFTER || app->stage == APP_WAITING) {
+        set_state(app, PHPRUN_WORKER_ENDING);
+    }
+}
+
+/* What the worker's record still shows of the request that the script has ended with. */
+static void finish_record(struct app *app)
+{
+    if (SG(server_context) != NULL) {
+        /* Shutdown itself bailed out before it came to our deactivate callback. */
+        app->request.fatal = true;
+        request_finish(&app->request, PHPRUN_ENDED);
+        SG(server_context) = NULL;
+    }
+    if (app->worker == NULL) {
+        return;
+    }
+    if (app->stage == APP_HANDLING || app->stage == APP_AFTER) {
+        worker_note_idle(app->worker);
+    }
+    set_state(app, PHPRUN_WORKER_ENDING);
+    worker_note_leaving(app->worker, app->leaving);
+}
+
+int app_run(struct worker *worker)
+{
+    struct app app = {.worker = worker, .stage = APP_BOOTING, .pid = getpid()};
+    current = &app;
+    ZVAL_UNDEF(&app.server_of_boot);
+    zend_first_try {
+        set_boot_info();
+        if (php_request_startup() == SUCCESS) {
+            run_script(worker);
+        } else {
+            EG(exit_status) = 255;
+        }
+        conclude(&app);
+    } zend_end_try();
+    zend_try {
+        zval_ptr_dtor(&app.server_of_boot);
+        template_forget();
+        session_forget();
+        reset_forget();
+    } zend_end_try();
+    zend_try {
+        php_request_shutdown(NULL);
+    } zend_end_try();
+    finish_record(&app);
+    current = NULL;
+    if (phprun_threads) {
+        isolate_request_shutdown();
+    }
+    return app.leaving == PHPRUN_LEAVING_BOOT ? PHPRUN_EXIT_BOOT : 0;
+}
+
+void app_settle_exception(struct app *app)
+{
+    if (EG(exception) == NULL) {
+        return;
+    }
+    if (zend_is_unwind_exit(EG(exception)) || zend_is_graceful_exit(EG(exception))) {
+        zend_clear_exception();
+        return;
+    }
+    if (Z_TYPE(EG(user_exception_handler)) != IS_UNDEF) {
+        zend_user_exception_handler();
+    }
+    if (EG(exception) != NULL) {
+        zend_exception_error(EG(exception), E_ERROR);
+    }
+    /* Its handler may have called exit(). */
+    zend_clear_exception();
+    if (app_has(PHPRUN_APP_RECYCLE_ON_EXCEPTION)) {
+        app->leaving = PHPRUN_LEAVING_EXCEPTION;
+    }
+}
