@@ -2,6 +2,7 @@
 # Downloads the newest sources of Debian packages through this machine's own mirror, verified:
 #   debian-source.sh DIR SUITE PACKAGE...      e.g. debian-source.sh /tmp/sources trixie php8.4 php-apcu
 # Prints one line for each, `PACKAGE VERSION TARBALL` (upstream's); what it does goes to standard error.
+# Fails with 3 when the mirror does not have it, so that another release may do; else with 1.
 #
 # apt does the verifying: the index of the suite has Debian's signature and the hash of the list of sources, and that
 # list has the hash of every file. apt is told to take nothing else, whatever the machine's configuration says. Only
@@ -16,8 +17,9 @@ export LC_ALL=C # apt's messages are looked at below
 say() { printf '==> %s\n' "$*" >&2; }
 fail() {
   printf 'Cannot fetch the source of %s: %s\n' "${packages[*]}" "$1" >&2
-  exit 1
+  exit "${2:-1}"
 }
+not_there() { fail "$1" 3; }
 
 [ $# -ge 3 ] || {
   echo "Usage: debian-source.sh DIR SUITE PACKAGE..." >&2
@@ -130,7 +132,7 @@ read_indexes() {
   done
   apt_said >&2
   ! refused || fail "apt does not accept the index of $suite from ${mirrors[*]}: it is not what Debian signed"
-  fail "the index of $suite cannot be read from ${mirrors[*]}"
+  not_there "the index of $suite cannot be read from ${mirrors[*]}"
 }
 
 # ---------------------------------------------------------------- the packages
@@ -138,7 +140,7 @@ read_indexes() {
 download() {
   local package=$1 version versions=() folder=$dir/$1
   mapfile -t versions < <(apt-cache madison "$package" | awk -F ' *[|] *' '/Sources$/ { print $2 }' | sort -ruV)
-  [ ${#versions[@]} != 0 ] || fail "$suite has no source package $package"
+  [ ${#versions[@]} != 0 ] || not_there "$suite has no source package $package"
   for version in "${versions[@]}"; do
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -156,7 +158,7 @@ download() {
     fi
   done
   apt_said >&2
-  fail "the mirror does not have the files of $package $version"
+  not_there "the mirror does not have the files of $package $version"
 }
 
 read_indexes

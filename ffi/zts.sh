@@ -12,9 +12,19 @@ export LC_ALL=C
 # These would change what is built, or what it says of itself.
 unset MAKEFLAGS EXTENSION_DIR PHPRC PHP_INI_SCAN_DIR
 
-suite=trixie source_package=php8.4
+# A release of Debian and its PHP. From 8.3 on PHP ends deep recursion of a thread by itself, and from 8.4 on it tells when
+# opcache wants to restart: that is the best there is for threads.
+best="trixie php8.4"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/phprun
 remembered=$here/../build/zts-prefix
+
+# A mirror need not have the files of each release, so there is a second choice, the PHP of this machine's own.
+sources_in_order() {
+  printf '%s\n' "$best"
+  case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
+  bookworm) echo "bookworm php8.2" ;;
+  esac
+}
 
 # Line numbers in backtraces are worth what -g1 costs: no time, a few megabytes on disk, nothing in memory.
 cflags="-O2 -g1"
@@ -31,6 +41,13 @@ options=(
   --with-curl --with-openssl --with-zlib --with-zip --with-sodium --with-gettext --with-xsl --with-readline
   --with-gmp --with-ffi
 )
+# What PHP of one version needs besides. 8.2 has a timer for each thread only when asked (from 8.3 on always): without,
+# max_execution_time is one for the process.
+options_of() {
+  case $1 in
+  8.2.*) echo --enable-zend-max-execution-timers ;;
+  esac
+}
 packages=(
   gcc g++ libc6-dev make pkg-config xz-utils debian-archive-keyring
   autoconf # for APCu
@@ -39,9 +56,16 @@ packages=(
   libpq-dev
 )
 
+# debian-source.sh's word for: the mirror does not have it.
+not_there=3
+
 # Written last, so a build that has one is whole; and it fits only what this script would build.
 stamp=phprun-zts.stamp
-recipe="recipe: $cflags ${options[*]}"
+recipe_of() {
+  local own
+  own=$(options_of "$1")
+  printf 'recipe: %s\n' "$cflags ${options[*]}${own:+ $own}"
+}
 
 say() { printf '==> %s\n' "$*"; }
 fail() {
@@ -103,8 +127,10 @@ check_path() {
 
 # ---------------------------------------------------------------- is it there already?
 
+stamped_version() { sed -n 's/^version: //p' "$1/$stamp" 2>/dev/null; }
+
 complete() {
-  [ -f "$1/lib/libphp.so" ] && grep -qxF -- "$recipe" "$1/$stamp" 2>/dev/null &&
+  [ -f "$1/lib/libphp.so" ] && grep -qxF -- "$(recipe_of "$(stamped_version "$1")")" "$1/$stamp" 2>/dev/null &&
     # It runs, so the libraries it was linked with are still here (another Debian release has others).
     [ "$("$1/bin/php" -n -r 'echo PHP_ZTS;' 2>/dev/null)" = 1 ]
 }
@@ -130,7 +156,7 @@ find_complete() {
 }
 
 report_complete() {
-  say "Thread-safe PHP: $(sed -n 's/^version: //p' "$1/$stamp") is in $1 (remove that folder to have it built anew)"
+  say "Thread-safe PHP: $(stamped_version "$1") is in $1 (remove that folder to have it built anew)"
   remember "$1"
 }
 
@@ -159,14 +185,25 @@ check_packages() {
     apt-get update && apt-get install --no-install-recommends ${missing[*]}"
 }
 
+# The first of the sources that the mirror has. What it has and apt does not accept ends this: that is for a person.
 fetch_source() {
-  local line
+  local line="" missing="" status
   sources=$(mktemp -d)
   trap 'rm -rf "$sources"' EXIT
   trap stop INT TERM HUP
-  say "Thread-safe PHP: fetching the source of $source_package ($suite) through this machine's Debian mirror"
-  line=$(bash "$here/debian-source.sh" "$sources" "$suite" "$source_package") ||
-    fail "Cannot build PHP: its source could not be fetched, see above"
+  while read -r suite source_package; do
+    [ -z "$missing" ] ||
+      say "Thread-safe PHP: the source of $missing is not to be had, see above; taking $source_package ($suite) instead"
+    say "Thread-safe PHP: fetching the source of $source_package ($suite) through this machine's Debian mirror"
+    status=0
+    line=$(bash "$here/debian-source.sh" "$sources" "$suite" "$source_package" </dev/null) || status=$?
+    case $status in
+    0) break ;;
+    "$not_there") missing="$source_package ($suite)" ;;
+    *) fail "Cannot build PHP: its source could not be fetched, see above" ;;
+    esac
+  done < <(sources_in_order)
+  [ "$status" = 0 ] || fail "Cannot build PHP: its source is not to be had, see above"
   read -r _ package_version tarball <<<"$line"
   version=${package_version%%[-+~]*} # 8.4.24-1~deb13u1 is upstream's 8.4.24
 }
@@ -265,14 +302,15 @@ minutes() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 # ---------------------------------------------------------------- the build
 
 build_php() {
-  local start=$SECONDS tree=$build/php modules
+  local start=$SECONDS tree=$build/php modules own=()
+  read -ra own <<<"$(options_of "$version")"
   say "Thread-safe PHP: building $version in $target, $(nproc) files at a time (5 to 10 minutes with two)"
   mkdir "$tree"
   tar -xf "$tarball" -C "$tree" --strip-components=1 >>"$log" 2>&1 || failed "unpacking the source"
   cd "$tree"
   say "Thread-safe PHP: configuring"
   run : env CFLAGS="$cflags" CXXFLAGS="$cflags" ./configure "--prefix=$target" \
-    "--with-config-file-path=$target/etc" "--with-config-file-scan-dir=$target/etc/conf.d" "${options[@]}" ||
+    "--with-config-file-path=$target/etc" "--with-config-file-scan-dir=$target/etc/conf.d" "${options[@]}" "${own[@]}" ||
     failed configure
 
   # PHP compiles every file twice: for libphp.so, and not position-independent for bin/php. Once will do, bin/php can
@@ -289,13 +327,17 @@ build_php() {
   # What upstream recommends, and what Debian's own PHP has.
   [ -e "$target/etc/php.ini" ] || cp php.ini-production "$target/etc/php.ini"
   printf 'zend_extension=opcache\n' >"$target/etc/conf.d/opcache.ini"
-  run : add_apcu || say "Thread-safe PHP: APCu could not be added, going on without it"
+  run : add_apcu || {
+    tail -n 5 "$log" >&2
+    say "Thread-safe PHP: APCu could not be added (the last lines of that are above), going on without it"
+  }
 
   modules=$("$target/bin/php" -m 2>>"$log" || true)
   grep -qx 'Zend OPcache' <<<"$modules" || failed "starting it with opcache"
   cd "$target"
   rm -rf "$build"
-  printf 'version: %s\nsource: %s %s (%s)\n%s\n' "$version" "$source_package" "$package_version" "$suite" "$recipe" >"$stamp.new"
+  printf 'version: %s\nsource: %s %s (%s)\n%s\n' "$version" "$source_package" "$package_version" "$suite" \
+    "$(recipe_of "$version")" >"$stamp.new"
   mv "$stamp.new" "$stamp"
   say "Thread-safe PHP: $version is in $target, built in $(minutes $((SECONDS - start)))"
   remember "$target"
@@ -303,10 +345,13 @@ build_php() {
 
 # APCu is not a part of PHP. Good to have, and not worth a failure.
 add_apcu() {
-  local line apcu tree=$build/apcu
+  local line apcu folder tree=$build/apcu
   line=$(bash "$here/debian-source.sh" "$sources" "$suite" php-apcu) || return
   read -r _ _ apcu <<<"$line"
-  mkdir "$tree" && tar -xf "$apcu" -C "$tree" && cd "$tree"/[Aa][Pp][Cc][Uu]-*/ || return
+  mkdir "$tree" && tar -xf "$apcu" -C "$tree" || return
+  # There may be one for older PHPs beside it (5.1.22+4.0.11).
+  folder=$(printf '%s\n' "$tree"/[Aa][Pp][Cc][Uu]-*/ | sort -V | tail -n 1)
+  cd "$folder" || return
   "$target/bin/phpize" && ./configure "--with-php-config=$target/bin/php-config" CFLAGS="$cflags" || return
   make -j"$(nproc)" && make install || return
   printf 'extension=apcu\n' >"$target/etc/conf.d/apcu.ini"
