@@ -18,7 +18,8 @@ export function threadWarnings(pools: readonly Pool[], phpIni: Ini): ThreadWarni
       const text = `The extension ${name} is not for workers in threads: ${reason}`;
       warnings.set(text, { level: crashes ? "warn" : "info", text });
     }
-    for (const { text, remedy } of threadIniWarnings({ ...phpIni, ...config.ini }, report.version)) {
+    const libphp = { path: report.libphp, version: report.version };
+    for (const { text, remedy } of threadIniWarnings({ ...phpIni, ...config.ini }, libphp)) {
       warnings.set(text, { level: "warn", text: `${text}. ${remedy}.` });
     }
   }

@@ -33,7 +33,7 @@ async function examine(config: Config): Promise<Finding[]> {
         const { inspectPhp } = await import("../php/inspect.ts");
         return inspectPhp(config);
       }, threaded.length > 0)),
-      ...threaded.flatMap((pool) => checkThreadIni({ ...config.php.ini, ...pool.ini }, chosen.version)),
+      ...threaded.flatMap((pool) => checkThreadIni({ ...config.php.ini, ...pool.ini }, chosen)),
     );
   }
   const { checkSharedMemory } = await import("./checks/shared-memory.ts");

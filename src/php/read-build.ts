@@ -5,6 +5,8 @@ const CHUNK_BYTES = 1 << 20;
 /** Longest of the strings that are looked for; chunks overlap by that much. */
 const LONGEST = 4096;
 
+const VERSION_HEADER = "\0X-Powered-By: PHP/";
+
 /**
  * What a libphp file was built as, read from its bytes without loading it: every PHP carries its build id, such
  * as `API20220829,NTS`, and its `X-Powered-By` header as plain strings. null when it is no PHP.
@@ -13,8 +15,7 @@ const LONGEST = 4096;
  * (4 ms once they are in memory, where reading the whole file takes over 100).
  */
 export function readBuild(path: string): Omit<LibphpInfo, "path"> | null {
-  const wanted = ["\0API20", "\0X-Powered-By: PHP/"];
-  const [id = "", header = ""] = findStrings(path, wanted);
+  const [id = "", header = ""] = findStrings(path, ["\0API20", VERSION_HEADER]);
   const build = parseBuildId(id);
   const version = /^X-Powered-By: PHP\/(\d+\.\d+\.\d+[\x21-\x7e]*)$/.exec(header)?.[1];
   return build === null || version === undefined ? null : { version, ...build };
@@ -26,20 +27,40 @@ export function readExtensionDir(path: string, zendApi: number): string | null {
   return found.startsWith("/") ? found : null;
 }
 
+/** A function that a PHP exports whose threads have timers. */
+const TIMER = "\0zend_max_execution_timer_init\0";
+
+/**
+ * Has each thread a timer of its own for max_execution_time? From 8.3 on always; PHP 8.2 when it was configured with
+ * --enable-zend-max-execution-timers. The names of a library's functions lie before its other strings.
+ */
+export function hasThreadTimers({ path, version }: Pick<LibphpInfo, "path" | "version">): boolean {
+  if (!version.startsWith("8.2.")) return true;
+  try {
+    return findStrings(path, [VERSION_HEADER], [TIMER])[1] !== "";
+  } catch {
+    return false;
+  }
+}
+
 function parseBuildId(text: string): ShimBuild | null {
   const id = /^API(\d{8}),(N?TS)(,debug)?$/.exec(text);
   return id === null ? null : { zendApi: Number(id[1]), zts: id[2] === "TS", debug: id[3] !== undefined };
 }
 
-/** The first C string of the file that holds each of `wanted`; the NUL on either side of it may be asked for too. */
-function findStrings(path: string, wanted: readonly string[]): string[] {
-  const found = wanted.map(() => "");
+/**
+ * The first C string of the file that holds each of `wanted`; the NUL on either side of it may be asked for too. Behind
+ * them those of `others` that have been met by then.
+ */
+function findStrings(path: string, wanted: readonly string[], others: readonly string[] = []): string[] {
+  const texts = [...wanted, ...others];
+  const found = texts.map(() => "");
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const file = openSync(path, "r");
   try {
-    for (let position = 0; found.includes("");) {
+    for (let position = 0; found.slice(0, wanted.length).includes("");) {
       const bytes = chunk.subarray(0, readSync(file, chunk, 0, CHUNK_BYTES, position));
-      for (const [index, text] of wanted.entries()) found[index] ||= stringIn(bytes, text);
+      for (const [index, text] of texts.entries()) found[index] ||= stringIn(bytes, text);
       if (bytes.length <= LONGEST) break;
       position += bytes.length - LONGEST;
     }

@@ -12,7 +12,7 @@ export function hostOptions(config: Config, pool: PoolConfig, inspectOnly = fals
   const { path, info } = chooseLibphp(config);
   const isolation = settleIsolation(pool, info?.zts ?? false);
   const given = { ...config.php.ini, ...pool.ini };
-  const forced = isolation === "thread" ? iniForThreads(given, info?.version) : {};
+  const forced = isolation === "thread" ? iniForThreads(given, info) : {};
   return {
     libphp: path,
     ini: iniLines({ ...writableFolders(config.server.spoolDir), ...given, ...FORCED, ...forced }),

@@ -107,8 +107,8 @@ test("extensions and settings that threads do not go with are told, and only whe
     { level: "warn", text: expect.stringContaining("extension imap"), remedy: expect.any(String) },
     { level: "note", text: expect.stringContaining("extension gettext") },
   ]);
-  expect(checkThreadIni({ max_execution_time: "30" }, "8.2.1")).toMatchObject([{ level: "warn" }]);
-  expect(checkThreadIni({ max_execution_time: "30" }, "8.3.0")).toEqual([]);
+  expect(checkThreadIni({ max_execution_time: "30" }, LIBPHP)).toMatchObject([{ level: "warn" }]);
+  expect(checkThreadIni({ max_execution_time: "30" }, ZTS)).toEqual([]);
 });
 
 test("low limits are warnings", () => {

@@ -3,7 +3,7 @@ import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { findPhpHeaders, readPhpHeaders, shimName } from "../../ffi/php-headers.ts";
 import { shims } from "../../ffi/embedded.ts";
-import { readBuild, readExtensionDir } from "../../src/php/read-build.ts";
+import { hasThreadTimers, readBuild, readExtensionDir } from "../../src/php/read-build.ts";
 import { iniForThreads, threadIniWarnings } from "../../src/php/thread-ini.ts";
 import { unsafeInThreads } from "../../src/php/thread-safety.ts";
 import { Folder } from "./config-helper.ts";
@@ -86,14 +86,34 @@ test("the extension folder is the path that ends in the API number", () => {
 
 test("threads get opcache that never kills its process, and no timer that they would share", () => {
   const opcache = { "opcache.force_restart_timeout": "0", "opcache.protect_memory": "0" };
-  expect(iniForThreads({}, "8.4.1")).toEqual(opcache);
-  expect(iniForThreads({}, "8.2.30")).toEqual({ ...opcache, max_execution_time: "0" });
-  expect(iniForThreads({ max_execution_time: "5" }, "8.2.30")).toEqual(opcache);
-  expect(threadIniWarnings({ max_execution_time: "5" }, "8.2.30")).toMatchObject([
+  using folder = new Folder();
+  const shared = { path: folder.write("8.2.so", "\0X-Powered-By: PHP/8.2.30\0"), version: "8.2.30" };
+  const own = { path: folder.write("8.4.so", "\0X-Powered-By: PHP/8.4.1\0"), version: "8.4.1" };
+  expect(iniForThreads({}, own)).toEqual(opcache);
+  expect(iniForThreads({}, null)).toEqual(opcache);
+  expect(iniForThreads({}, shared)).toEqual({ ...opcache, max_execution_time: "0" });
+  expect(iniForThreads({ max_execution_time: "5" }, shared)).toEqual(opcache);
+  expect(threadIniWarnings({ max_execution_time: "5" }, shared)).toMatchObject([
     { text: expect.stringContaining("max_execution_time=5") },
   ]);
-  expect(threadIniWarnings({}, "8.2.30")).toEqual([]);
-  expect(threadIniWarnings({ max_execution_time: "0" }, "8.2.30")).toEqual([]);
+  expect(threadIniWarnings({}, shared)).toEqual([]);
+  expect(threadIniWarnings({ max_execution_time: "0" }, shared)).toEqual([]);
+  expect(threadIniWarnings({ max_execution_time: "5" }, own)).toEqual([]);
+});
+
+test("PHP 8.2 has a timer for each thread when it exports the functions of one", () => {
+  using folder = new Folder();
+  const header = "\0X-Powered-By: PHP/8.2.30\0";
+  const timer = "\0zend_max_execution_timer_init\0";
+  const has = (text: string) => hasThreadTimers({ path: folder.write("libphp.so", text), version: "8.2.30" });
+  expect(has(`\x7fELF${timer}${header}`)).toBeTrue();
+  for (const before of [MIB - 10, 2 * MIB - 4100])
+    expect(has(`${"x".repeat(before)}${timer}${"y".repeat(MIB)}${header}`)).toBeTrue();
+  expect(has(header)).toBeFalse();
+  expect(has(`\0zend_max_execution_timer_initial\0${header}`)).toBeFalse();
+  const path = join(folder.path, "gone.so");
+  expect(hasThreadTimers({ path, version: "8.2.30" })).toBeFalse();
+  expect(hasThreadTimers({ path, version: "8.3.0" })).toBeTrue();
 });
 
 test("extensions that are not for threads are known by name, whatever its case", () => {

@@ -1,5 +1,6 @@
 import { PhprunError } from "../../errors.ts";
 import { describeIni } from "../../php/describe-ini.ts";
+import type { LibphpInfo } from "../../php/libphp-info.ts";
 import type { PhpReport } from "../../php/report.ts";
 import { threadIniWarnings } from "../../php/thread-ini.ts";
 import { type UnsafeExtension, unsafeInThreads } from "../../php/thread-safety.ts";
@@ -55,8 +56,8 @@ export function judge(report: PhpReport, threads = false): Finding[] {
   return findings;
 }
 
-export function checkThreadIni(given: Readonly<Record<string, string>>, version: string): Finding[] {
-  return threadIniWarnings(given, version).map(({ text, remedy }) => warn(text, remedy));
+export function checkThreadIni(given: Readonly<Record<string, string>>, chosen: LibphpInfo): Finding[] {
+  return threadIniWarnings(given, chosen).map(({ text, remedy }) => warn(text, remedy));
 }
 
 function unsafe({ name, reason, crashes }: UnsafeExtension): Finding {
