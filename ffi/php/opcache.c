@@ -28,10 +28,11 @@
 #define USE_BYTE 1
 
 /* opcache's reasons, by their numbers. */
+enum { OUT_OF_MEMORY, OUT_OF_KEYS, OTHER_REASON };
 static const char *const reasons[] = {
-    "opcache has run out of memory and wants to restart",
-    "opcache has run out of keys (opcache.max_accelerated_files) and wants to restart",
-    "opcache wants to restart",
+    [OUT_OF_MEMORY] = "opcache has run out of memory and wants to restart",
+    [OUT_OF_KEYS] = "opcache has run out of keys (opcache.max_accelerated_files) and wants to restart",
+    [OTHER_REASON] = "opcache wants to restart",
 };
 
 static bool asks; /* this PHP has to be asked whether opcache waits to restart */
@@ -139,9 +140,8 @@ static ZEND_NAMED_FUNCTION(renew_for_reset)
 /* On the thread of the request that filled the memory, which holds opcache's lock. Must return. */
 static void renew_for_restart(int reason)
 {
-    const int last = (int)(sizeof reasons / sizeof reasons[0]) - 1;
     if (!atomic_exchange(&told, true)) {
-        log_renew(reasons[reason < 0 || reason > last ? last : reason]);
+        log_renew(reasons[reason < 0 || reason > OTHER_REASON ? OTHER_REASON : reason]);
     }
 }
 
@@ -156,7 +156,24 @@ static bool set_hook(void)
     return true;
 }
 
-static bool waits_to_restart(void)
+static const zval *field_of(const zval *array, const char *name)
+{
+    return array != NULL && Z_TYPE_P(array) == IS_ARRAY ? zend_hash_str_find(Z_ARRVAL_P(array), name, strlen(name))
+                                                        : NULL;
+}
+
+/* It does not tell why. Of the two reasons there are, opcache_reset() being ours, one shows: no key is left. */
+static int guess_reason(const zval *status)
+{
+    const zval *statistics = field_of(status, "opcache_statistics");
+    const zval *keys = field_of(statistics, "num_cached_keys");
+    const zval *most = field_of(statistics, "max_cached_keys");
+    const bool known = keys != NULL && most != NULL && Z_TYPE_P(keys) == IS_LONG && Z_TYPE_P(most) == IS_LONG;
+    return known && Z_LVAL_P(keys) >= Z_LVAL_P(most) ? OUT_OF_KEYS : OUT_OF_MEMORY;
+}
+
+/* False when it does not wait. */
+static bool waits_to_restart(int *reason)
 {
     zend_function *ask =
         zend_hash_str_find_ptr(CG(function_table), "opcache_get_status", sizeof "opcache_get_status" - 1);
@@ -172,10 +189,9 @@ static bool waits_to_restart(void)
         ZVAL_FALSE(&with_scripts);
         ZVAL_UNDEF(&status);
         zend_call_known_function(ask, NULL, NULL, &status, 1, &with_scripts, NULL);
-        if (Z_TYPE(status) == IS_ARRAY) {
-            const zval *pending = zend_hash_str_find(Z_ARRVAL(status), "restart_pending", sizeof "restart_pending" - 1);
-            waits = pending != NULL && Z_TYPE_P(pending) == IS_TRUE;
-        }
+        const zval *pending = field_of(&status, "restart_pending");
+        waits = pending != NULL && Z_TYPE_P(pending) == IS_TRUE;
+        *reason = guess_reason(&status);
         zval_ptr_dtor(&status);
     } zend_end_try();
     SG(request_info).path_translated = script;
@@ -193,8 +209,9 @@ void opcache_look(const struct request *request)
     if (now - last < LOOK_INTERVAL_NS || !atomic_compare_exchange_strong(&looked_ns, &last, now)) {
         return;
     }
-    if (waits_to_restart()) {
-        renew_for_restart(-1);
+    int reason = OTHER_REASON;
+    if (waits_to_restart(&reason)) {
+        renew_for_restart(reason);
     }
 }
 

@@ -156,6 +156,26 @@ test("opcache that has run out of memory never restarts in place: a new generati
   expect(server.log.text).not.toMatch(/crash|signal/i);
 });
 
+test("opcache that has run out of keys is told from one that has run out of memory", async () => {
+  // One more than the least it takes, 223, and one for the script that is rewritten.
+  const names = Array.from({ length: 224 }, (_, number) => `k${number}.php`);
+  const files: Record<string, string> = { "large.php": largeScript(0, 0) };
+  for (const name of names) files[name] = `<?php echo "${name}";`;
+  const few = { "opcache.max_accelerated_files": "200", "opcache.max_wasted_percentage": "1" };
+  const small = { "opcache.memory_consumption": "8", "opcache.interned_strings_buffer": "1" };
+  await using server = await threads(files, { ...FRESH, ...small, ...few });
+  for (let version = 1; version < 4; version++) {
+    rewrite(server, "large.php", largeScript(0, version), version);
+    expect((await get(server, "/large.php")).text).toBe("script 0 is right");
+  }
+  for (const name of names) expect((await get(server, `/${name}`)).text).toBe(name);
+  await eventually("opcache is looked at", async () => {
+    await get(server, "/k0.php");
+    return /replacing the whole generation: opcache/.test(server.log.text) ? true : undefined;
+  });
+  expect(server.log.text).toContain("opcache has run out of keys (opcache.max_accelerated_files)");
+});
+
 /** As a deployment does it: a new file in place of the old. Each version has a time of its own, to the second. */
 function rewrite(server: Server, name: string, code: string, version: number): void {
   const path = join(server.docroot, name);

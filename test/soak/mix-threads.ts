@@ -88,6 +88,7 @@ export function threadMix(
   fresh: Rewriting,
   late: Rewriting,
   agreement: Agreement,
+  endsRecursion: boolean,
 ): () => Ask {
   const body = Buffer.alloc(60_000, `${random.next()}`);
   const any = (below: number): number => Math.floor(random.next() * below);
@@ -127,7 +128,7 @@ export function threadMix(
     [30, () => ask("opcache status", "/threads/opcache.php?do=status")],
     [20, () => ask("opcache compile", `/threads/opcache.php?do=compile&n=${any(LEAVES)}`)],
     [5, () => ask("opcache invalidate", `/threads/opcache.php?do=invalidate&n=${any(LEAVES)}`)],
-    [20, () => same("recursion", "recursion", 1)],
+    [endsRecursion ? 20 : 0, () => same("recursion", "recursion", 1)],
     [10, () => limit("memory", 500)],
     [2, () => limit("time", 500)],
     [2, () => limit("deadline", 504)],

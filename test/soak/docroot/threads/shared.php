@@ -30,7 +30,7 @@ $start = state();
 $usual = [
     'env' => false, 'locale' => 'C', 'decimal' => '.', 'zone' => 'UTC', 'hour' => '00', 'precision' => '14',
     'third' => '0.33333333333333', 'include_path' => '.', 'encoding' => 'UTF-8', 'cwd' => 'threads',
-    'level' => E_ALL, 'umask' => $start['umask'],
+    'level' => (int) get_cfg_var('error_reporting'), 'umask' => $start['umask'],
 ];
 if ($start != $usual) $wrong[] = 'at the start: ' . json_encode(array_diff_assoc($start, $usual));
 
