@@ -12,7 +12,8 @@ Usage: ./setup.sh [--no-system] [--no-build] [--php=X.Y] [--zts [--prefix=DIR]]
 Installs what phprun needs and builds ./phprun:
   1. from Debian: PHP's embeddable library (libphpX.Y-embed), its headers and usual extensions, gcc, curl
   2. from npm:    the packages in package-lock.json, Bun among them
-  3. with --zts:  a thread-safe PHP 8.4 for `isolation: thread`, which Debian does not package
+  3. with --zts:  a thread-safe PHP for `isolation: thread`, which Debian does not package: 8.4, or where the mirror
+                  has no files of that, the PHP of this release of Debian
   4. compiles the C parts for every PHP found, and builds the executable
 
 Options:

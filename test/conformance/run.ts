@@ -14,6 +14,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -148,16 +149,25 @@ interface Subject {
   readonly baseline: string | null;
 }
 
+/** The release that setup.sh --zts took its source from. */
+function builtFrom(built: string): string | undefined {
+  const stamp = join(dirname(built), "../phprun-zts.stamp");
+  return existsSync(stamp) ? /^source: .*\((.*)\)$/m.exec(readFileSync(stamp, "utf8"))?.[1] : undefined;
+}
+
+async function ownRelease(): Promise<string> {
+  return /^VERSION_CODENAME=(.*)$/m.exec(await Bun.file("/etc/os-release").text())?.[1] ?? "bookworm";
+}
+
 async function subject(): Promise<Subject> {
   if (isolation === "thread") {
     if (ztsLibphp === null) fail("Cannot test threads: there is no ZTS libphp (run ./setup.sh --zts).");
-    // The release that setup.sh --zts takes its source from.
     const version = readBuild(ztsLibphp)?.version ?? "";
-    return { source: await fetchSource(version, "trixie"), libphp: ztsLibphp, baseline: null };
+    const source = await fetchSource(version, builtFrom(ztsLibphp) ?? (await ownRelease()));
+    return { source, libphp: ztsLibphp, baseline: null };
   }
   const version = Bun.spawnSync(["php-config", "--version"]).stdout.toString();
-  const release = /^VERSION_CODENAME=(.*)$/m.exec(await Bun.file("/etc/os-release").text())?.[1];
-  const source = await fetchSource(version, release ?? "bookworm");
+  const source = await fetchSource(version, await ownRelease());
   return { source, libphp: "auto", baseline: join(here, "phpt-baseline.json.gz") };
 }
 
