@@ -187,19 +187,19 @@ check_packages() {
 
 # The first of the sources that the mirror has. What it has and apt does not accept ends this: that is for a person.
 fetch_source() {
-  local line="" missing="" status
+  local line="" lacking="" status
   sources=$(mktemp -d)
   trap 'rm -rf "$sources"' EXIT
   trap stop INT TERM HUP
   while read -r suite source_package; do
-    [ -z "$missing" ] ||
-      say "Thread-safe PHP: the source of $missing is not to be had, see above; taking $source_package ($suite) instead"
+    [ -z "$lacking" ] ||
+      say "Thread-safe PHP: the source of $lacking is not to be had, see above; taking $source_package ($suite) instead"
     say "Thread-safe PHP: fetching the source of $source_package ($suite) through this machine's Debian mirror"
     status=0
     line=$(bash "$here/debian-source.sh" "$sources" "$suite" "$source_package" </dev/null) || status=$?
     case $status in
     0) break ;;
-    "$not_there") missing="$source_package ($suite)" ;;
+    "$not_there") lacking="$source_package ($suite)" ;;
     *) fail "Cannot build PHP: its source could not be fetched, see above" ;;
     esac
   done < <(sources_in_order)
