@@ -50,6 +50,8 @@ export function pool(own: Partial<PoolStatus> = {}): PoolStatus {
     methods: [],
     state: "serving",
     lastError: null,
+    mode: "classic",
+    workerScript: null,
     isolation: "process",
     generation: 1,
     generations: [
