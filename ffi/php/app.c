@@ -228,6 +228,7 @@ int app_run(struct worker *worker)
         template_forget();
         session_forget();
         reset_forget();
+        state_forget();
     } zend_end_try();
     zend_try {
         php_request_shutdown(NULL);

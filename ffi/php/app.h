@@ -106,6 +106,7 @@ PHP_FUNCTION(phprun_after_fork);
 /* state.c */
 void state_booted(void);
 void state_look(const struct app *app);
+void state_forget(void);
 
 /* An exception that nobody has caught: to the application's own handler, else to PHP's. exit() is none. */
 void app_settle_exception(struct app *app);

@@ -36,7 +36,6 @@ static bool begin(struct app *app, uint32_t slot, uint64_t started_ns)
         return false;
     }
     app->stage = APP_HANDLING;
-    app->handled++;
     EG(exit_status) = 0;
     set_shutdown_functions_aside(app);
     fresh_begin(app);
@@ -145,6 +144,7 @@ bool app_handle(struct app *app, zend_fcall_info *handler, zend_fcall_info_cache
             answer_probe(app);
             continue;
         }
+        app->handled++;
         call_handler(app, handler, cache);
         return true;
     }

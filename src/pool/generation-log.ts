@@ -45,6 +45,7 @@ export class GenerationLog {
     this.#complaints?.push(record.text.trim());
     if (this.silent) return;
     this.#log[record.level](record.text, {
+      ...record.fields,
       ...(record.worker === null ? {} : this.nameOf(record.worker)),
       ...(record.script === "" ? {} : { script: record.script }),
     });

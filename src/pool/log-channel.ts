@@ -10,6 +10,8 @@ export interface LogRecord {
   readonly request: number;
   readonly script: string;
   readonly text: string;
+  /** What phprun_log() was given beside its message; undefined when nothing was. */
+  readonly fields?: Readonly<Record<string, string | number | boolean | null>>;
 }
 
 /** LOG_LEVEL_* of ffi/php/shim.h. */
@@ -20,6 +22,9 @@ const NO_WORKER = 0xffff_ffff;
 const LONGEST_RECORD = 4096;
 /** PHPRUN_MAX_WORKERS of ffi/transport/transport.h. */
 const MOST_WORKERS = 512;
+/** Bits of a record's `more`, as ffi/php/log.c sets them. */
+const MORE_FOLLOWS = 1;
+const MORE_FIELDS = 2;
 /** What one message may grow to over several records. */
 const LONGEST_TEXT = 64 * 1024;
 
@@ -53,18 +58,40 @@ export class LogChannel {
     const whole = level === "slow" || level === "renew";
     const text = whole ? part : (this.#begun.get(worker) ?? "") + part;
     // No other worker is begun with: whoever writes here could fill the memory with them.
-    const more = !whole && bytes.readUInt16LE(6) === 1 && (worker < MOST_WORKERS || worker === NO_WORKER);
+    const flags = bytes.readUInt16LE(6);
+    const more = !whole && (flags & MORE_FOLLOWS) !== 0 && (worker < MOST_WORKERS || worker === NO_WORKER);
     if (more && text.length < LONGEST_TEXT) {
       this.#begun.set(worker, text);
       return undefined;
     }
     if (!whole) this.#begun.delete(worker);
+    const { message, fields } =
+      !whole && flags & MORE_FIELDS ? split(text) : { message: text, fields: undefined };
     return {
       level,
       worker: worker === NO_WORKER ? null : worker,
       request: bytes.readUInt32LE(12),
       script: bytes.toString("utf8", HEAD_BYTES, HEAD_BYTES + scriptLength),
-      text,
+      text: message,
+      ...(fields === undefined ? {} : { fields }),
     };
+  }
+}
+
+/** What stands on each line of a worker's: the application's own fields do not take their place. */
+const OURS = new Set(["pool", "worker", "gen", "pid", "script"]);
+
+/** A message and what stands behind its last NUL: a JSON object of the application's. Nested values stay JSON. */
+function split(text: string): Pick<LogRecord, "fields"> & { message: string } {
+  const at = text.lastIndexOf("\0");
+  try {
+    const parsed: unknown = JSON.parse(text.slice(at + 1));
+    const entries = Object.entries(parsed ?? {}).map(([name, value]) => [
+      OURS.has(name) ? `${name}_` : name,
+      typeof value === "object" && value !== null ? JSON.stringify(value) : value,
+    ]);
+    return { message: text.slice(0, at), fields: Object.fromEntries(entries) };
+  } catch {
+    return { message: text.replaceAll("\0", " ") };
   }
 }
