@@ -60,6 +60,15 @@ static void set_state(const struct app *app, enum phprun_worker_state state)
     }
 }
 
+static void note_ready(struct app *app)
+{
+    struct phprun_worker *record = record_of(app);
+    app->stage = APP_WAITING;
+    atomic_store_explicit(&record->overdue, 0, memory_order_relaxed);
+    atomic_store_explicit(&record->booted_ns, phprun_now_ns(), memory_order_relaxed);
+    set_state(app, PHPRUN_WORKER_IDLE);
+}
+
 /* The fork, with the application's hooks before and behind it. */
 static bool fork_from_template(struct app *app)
 {
@@ -94,9 +103,31 @@ bool app_booted(struct app *app)
     if (app_has(PHPRUN_APP_PARANOID)) {
         state_booted();
     }
-    atomic_store_explicit(&record_of(app)->overdue, 0, memory_order_relaxed);
-    atomic_store_explicit(&record_of(app)->booted_ns, phprun_now_ns(), memory_order_relaxed);
-    set_state(app, PHPRUN_WORKER_IDLE);
+    note_ready(app);
+    return true;
+}
+
+bool app_promote(struct app *app)
+{
+    fresh_ending();
+    template_before_fork();
+    fresh_close();
+    if (EG(exception) != NULL) {
+        return false;
+    }
+    app->worker = template_promote(app->worker);
+    if (getpid() != app->pid) {
+        app->pid = getpid();
+        app->handled = 0;
+    }
+    fresh_ending();
+    template_after_fork();
+    fresh_close();
+    fresh_after_fork();
+    if (EG(exception) != NULL) {
+        return false;
+    }
+    note_ready(app);
     return true;
 }
 

@@ -55,6 +55,8 @@ struct app *app_current(void);
 
 /* The script has asked for its first request. In a template it comes back in each forked worker. False: it has thrown. */
 bool app_booted(struct app *app);
+/* Its worker is to become the template. Likewise. */
+bool app_promote(struct app *app);
 /* No further request: the script is told so, and is to end. */
 void app_end(struct app *app, enum phprun_leaving why);
 
@@ -99,6 +101,10 @@ bool template_waits(void);
 struct worker *template_serve(void);
 /* host.c: the same without what surrounds it. */
 struct worker *host_serve_template(void);
+/* host.c: what a forked process does first to be a worker. `parent`: who must be its parent, and ends it. */
+struct worker *host_become_worker(uint32_t number, pid_t parent);
+/* A worker becomes the template. Comes back in each worker forked from it; or in itself, when it cannot be one. */
+struct worker *template_promote(struct worker *worker);
 /* Hooks of scripts. */
 PHP_FUNCTION(phprun_before_fork);
 PHP_FUNCTION(phprun_after_fork);

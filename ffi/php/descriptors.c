@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define MOST_KEPT 1024
@@ -68,6 +69,7 @@ static void note_new_and_tell(int fd)
 
 void descriptors_before_boot(void)
 {
+    memset(before, 0, sizeof before);
     for_each_open(note_before);
 }
 

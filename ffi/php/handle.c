@@ -133,6 +133,12 @@ bool app_handle(struct app *app, zend_fcall_info *handler, zend_fcall_info_cache
     }
     while (app->leaving == PHPRUN_LEAVING_NOT) {
         const int32_t slot = phprun_worker_take(app->worker->pool, app->worker->number);
+        if (slot == PHPRUN_TAKE_PROMOTE) {
+            if (!app_promote(app)) {
+                return false;
+            }
+            continue;
+        }
         if (slot < 0) {
             app_end(app, PHPRUN_LEAVING_ASKED);
             return false;

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "app.h"
 #include "frames.h"
+#include "refork.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +21,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum command_kind { COMMAND_SPAWN = 1, COMMAND_DEADLINE = 2, COMMAND_END = 3, COMMAND_KILL = 4 };
-enum event_kind { EVENT_SPAWNED = 1, EVENT_SPAWN_FAILED = 2, EVENT_EXITED = 3, EVENT_BOOTED = 4 };
+enum command_kind { COMMAND_SPAWN = 1, COMMAND_DEADLINE = 2, COMMAND_END = 3, COMMAND_KILL = 4, COMMAND_PROMOTE = 5 };
+enum event_kind {
+    EVENT_SPAWNED = 1,
+    EVENT_SPAWN_FAILED = 2,
+    EVENT_EXITED = 3,
+    EVENT_BOOTED = 4,
+    EVENT_PROMOTED = 5,
+};
 
 struct command {
     uint32_t kind, worker, argument;
@@ -35,6 +42,12 @@ static struct host {
     uint32_t running;
     char pending[sizeof(struct command)]; /* part of a command that has not arrived whole */
     size_t pending_bytes;
+    pid_t template; /* a worker that has been promoted, and forks in our place; 0: none */
+    uint32_t asked[PHPRUN_MAX_WORKERS]; /* generation of a worker that it is to fork, plus one; 0: none */
+    struct {
+        pid_t pid;
+        int status;
+    } early[16]; /* ended before the template told of them */
 } host;
 
 static void send_event(enum event_kind kind, uint32_t worker, pid_t pid, uint32_t argument)
@@ -118,7 +131,7 @@ static void become_child(pid_t parent)
     reset_signals();
 }
 
-static struct worker *become_worker(uint32_t number, pid_t parent)
+struct worker *host_become_worker(uint32_t number, pid_t parent)
 {
     static struct worker worker;
     worker = (struct worker){
@@ -129,12 +142,16 @@ static struct worker *become_worker(uint32_t number, pid_t parent)
         .executor = frames_executor(),
     };
     become_child(parent);
+    fork_is_ours();
     crash_startup();
     crash_worker_startup(&worker);
     heaps_let_go();
-    const int kept[] = {host.wake_fd, host.spool_fd, host.log_fd};
-    descriptors_close_others(kept, sizeof kept / sizeof kept[0]);
+    const int kept[] = {host.wake_fd, host.spool_fd, host.log_fd, refork_template_socket()};
+    descriptors_close_others(kept, sizeof kept / sizeof kept[0] - (refork_template_socket() < 0 ? 1 : 0));
     host.pool->wake_fd = host.wake_fd;
+    if (refork_template_socket() >= 0) {
+        descriptors_before_boot(); /* what it opens from here on is its own */
+    }
     char name[16];
     snprintf(name, sizeof name, "phprun/%u", number);
     prctl(PR_SET_NAME, name);
@@ -170,11 +187,15 @@ static struct worker *spawn(uint32_t number, uint32_t generation)
         send_event(EVENT_SPAWN_FAILED, number, 0, EINVAL);
         return NULL;
     }
+    if (host.template != 0 && refork_ask(number, generation)) {
+        host.asked[number] = generation + 1;
+        return NULL;
+    }
     phprun_worker_prepare(host.pool, number, generation);
     const pid_t parent = getpid();
     const pid_t pid = fork();
     if (pid == 0) {
-        return become_worker(number, parent);
+        return host_become_worker(number, parent);
     }
     if (pid < 0) {
         send_event(EVENT_SPAWN_FAILED, number, 0, (uint32_t)errno);
@@ -194,18 +215,124 @@ static void signal_worker(uint32_t number, int signal_number)
     }
 }
 
-static void reap(void)
+static bool note_exit(pid_t pid, int status)
+{
+    for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
+        if (host.pids[number] == pid) {
+            host.pids[number] = 0;
+            host.running--;
+            send_event(EVENT_EXITED, number, pid, (uint32_t)status);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nobody's child, as it seems: a worker that the template has forked and not told of yet, or an orphan of a script. */
+static void keep_early(pid_t pid, int status)
+{
+    static size_t next;
+    host.early[next].pid = pid;
+    host.early[next].status = status;
+    next = (next + 1) % (sizeof host.early / sizeof host.early[0]);
+}
+
+static void note_early(pid_t pid)
+{
+    for (size_t i = 0; i < sizeof host.early / sizeof host.early[0]; i++) {
+        if (host.early[i].pid == pid) {
+            host.early[i].pid = 0;
+            note_exit(pid, host.early[i].status);
+        }
+    }
+}
+
+static struct worker *spawn(uint32_t number, uint32_t generation);
+
+/* What it was to fork we fork ourselves, from the application as it booted. In the child: what that has become. */
+static struct worker *lose_template(void)
+{
+    struct worker *child = NULL;
+    host.template = 0;
+    refork_forget_asked();
+    log_text(LOG_LEVEL_WARN, "The worker that had become the template has ended: workers are forked from the application "
+                             "as it booted again");
+    for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS && child == NULL; number++) {
+        if (host.asked[number] != 0) {
+            const uint32_t generation = host.asked[number] - 1;
+            host.asked[number] = 0;
+            child = spawn(number, generation);
+        }
+    }
+    return child;
+}
+
+static struct worker *reap(void)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
-            if (host.pids[number] == pid) {
-                host.pids[number] = 0;
-                host.running--;
-                send_event(EVENT_EXITED, number, pid, (uint32_t)status);
-                break;
+    struct worker *child = NULL;
+    while (child == NULL && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (note_exit(pid, status)) {
+            continue;
+        }
+        if (pid == host.template) {
+            child = lose_template();
+        } else {
+            keep_early(pid, status);
+        }
+    }
+    return child;
+}
+
+static void adopt(uint32_t number, pid_t pid)
+{
+    if (number >= host.pool->worker_count || host.asked[number] == 0) {
+        return;
+    }
+    host.pids[number] = pid;
+    host.running++;
+    send_event(EVENT_SPAWNED, number, pid, host.asked[number] - 1);
+    host.asked[number] = 0;
+    note_early(pid);
+}
+
+static void promote(uint32_t number)
+{
+    if (number >= PHPRUN_MAX_WORKERS || host.pids[number] == 0) {
+        return;
+    }
+    if (host.template != 0) {
+        /* Its successor is here. */
+        const pid_t old = host.template;
+        host.template = 0;
+        kill(old, SIGKILL);
+    }
+    host.template = host.pids[number];
+    host.pids[number] = 0;
+    host.running--;
+    send_event(EVENT_PROMOTED, number, host.template, 0);
+}
+
+static void hear_template(void)
+{
+    struct refork_note note;
+    while (refork_hear(&note)) {
+        switch (note.kind) {
+        case REFORK_SPAWNED:
+            adopt(note.worker, (pid_t)note.argument);
+            break;
+        case REFORK_FAILED:
+            if (note.worker < PHPRUN_MAX_WORKERS) {
+                host.asked[note.worker] = 0;
+                send_event(EVENT_SPAWN_FAILED, note.worker, 0, note.argument);
             }
+            break;
+        case REFORK_PROMOTED:
+            promote(note.worker);
+            break;
+        default:
+            break;
         }
     }
 }
@@ -247,6 +374,11 @@ static bool read_commands(struct worker **child)
                 signal_worker(command.worker, SIGKILL);
             }
             break;
+        case COMMAND_PROMOTE:
+            if (refork_host_socket() >= 0) {
+                phprun_worker_promote(host.pool, command.worker);
+            }
+            break;
         default:
             return false;
         }
@@ -255,6 +387,9 @@ static bool read_commands(struct worker **child)
 
 static void end_workers(void)
 {
+    if (host.template != 0) {
+        kill(host.template, SIGKILL);
+    }
     for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
         if (host.pids[number] != 0) {
             kill(host.pids[number], SIGKILL);
@@ -307,15 +442,24 @@ static struct worker *run_loop(void)
 {
     struct worker *child = NULL;
     for (;;) {
-        struct pollfd news[] = {{.fd = host.control_fd, .events = POLLIN}, {.fd = host.children_fd, .events = POLLIN}};
-        if (poll(news, 2, -1) < 0 && errno != EINTR) {
+        struct pollfd news[] = {{.fd = host.control_fd, .events = POLLIN},
+                                {.fd = host.children_fd, .events = POLLIN},
+                                {.fd = refork_host_socket(), .events = POLLIN}}; /* below 0 it is not looked at */
+        if (poll(news, 3, -1) < 0 && errno != EINTR) {
             break;
+        }
+        /* Before the dead: a worker may be told of and have ended in the same moment. */
+        if (news[2].revents != 0) {
+            hear_template();
         }
         if (news[1].revents != 0) {
             char bytes[64];
             while (read(host.children_fd, bytes, sizeof bytes) > 0) {
             }
-            reap();
+            child = reap();
+            if (child != NULL) {
+                break;
+            }
         }
         if (news[0].revents != 0 && (!read_commands(&child) || child != NULL)) {
             break;
@@ -326,6 +470,9 @@ static struct worker *run_loop(void)
 
 struct worker *host_serve_template(void)
 {
+    if (app_has(PHPRUN_APP_REFORK) && !refork_startup()) {
+        log_text(LOG_LEVEL_WARN, "Cannot make warm workers templates (worker.refork_after): %s", strerror(errno));
+    }
     send_event(EVENT_BOOTED, 0, getpid(), 0);
     struct worker *child = run_loop();
     if (child == NULL) {

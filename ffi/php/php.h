@@ -92,6 +92,7 @@ PHPRUN_API void phprun_app_configure(const char *script, const char *script_name
 #define PHPRUN_APP_TEMPLATE 128u         /* processes: the host boots the application, and forks workers from it */
 #define PHPRUN_APP_TEMPLATE_STRICT 256u  /* it ends (PHPRUN_EXIT_CONNECTIONS) rather than share a connection */
 #define PHPRUN_APP_PARANOID 512u         /* tells what each request leaves behind */
+#define PHPRUN_APP_REFORK 1024u          /* with a template: a warm worker may become the next one */
 
 /*
  * Runs a piece of PHP in a forked child and writes the string it returns to `out`, so that the host stays

@@ -174,6 +174,8 @@ void become_host(void);
 void ignore_stop_signals(void);
 /* Of a child that a script has forked it says so; the answer is the parent's to give. */
 void fork_startup(void);
+/* A child that we have forked from a worker, to be one itself. */
+void fork_is_ours(void);
 
 /* evaluate.c: evaluates `code`, writes the string it returns to `fd`, ends the process. */
 ZEND_NORETURN void evaluate_to(const char *code, int fd);

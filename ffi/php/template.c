@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "app.h"
+#include "refork.h"
 
 #include <Zend/zend_exceptions.h>
 #include <arpa/inet.h>
@@ -105,6 +106,23 @@ static void look_at(int fd)
     }
 }
 
+/* Of a worker that is to become the template. */
+static void look_at_promoted(int fd)
+{
+    char text[640];
+    if (!describe_connection(fd, text, sizeof text)) {
+        return;
+    }
+    connections++;
+    log_text(LOG_LEVEL_WARN,
+             app_has(PHPRUN_APP_TEMPLATE_STRICT)
+                 ? "A warm worker does not become the template (worker.refork_after): it has %s open, which copies of it "
+                   "would share. Close it in phprun_before_fork() and open it in phprun_after_fork()"
+                 : "A warm worker that becomes the template has %s open: its copies share it, and will read each other's "
+                   "answers. Close it in phprun_before_fork() and open it in phprun_after_fork()",
+             text);
+}
+
 /* ---- hooks ------------------------------------------------------------------------------------------------------- */
 
 static void add_hook(INTERNAL_FUNCTION_PARAMETERS, zval *list)
@@ -194,6 +212,26 @@ struct worker *template_serve(void)
     waits = false;
     worker_prepare(worker);
     return worker;
+}
+
+struct worker *template_promote(struct worker *worker)
+{
+    connections = 0;
+    descriptors_after_boot(look_at_promoted);
+    if (connections > 0 && app_has(PHPRUN_APP_TEMPLATE_STRICT)) {
+        atomic_store(&worker->pool->workers[worker->number].retire, 0);
+        refork_decline(worker->number);
+        return worker;
+    }
+    look_worker_shutdown(worker);
+    crash_worker_shutdown(worker);
+    log_as_worker(NULL);
+    uint32_t generation;
+    const uint32_t number = refork_serve(worker->number, &generation);
+    phprun_worker_prepare(worker->pool, number, generation);
+    struct worker *next = host_become_worker(number, refork_host());
+    worker_prepare(next);
+    return next;
 }
 
 int template_run(void)

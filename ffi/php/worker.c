@@ -190,6 +190,11 @@ static void note_fork(void)
     }
 }
 
+void fork_is_ours(void)
+{
+    is_scripts_child = false;
+}
+
 void fork_startup(void)
 {
     pthread_atfork(NULL, NULL, note_fork);

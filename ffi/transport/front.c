@@ -192,8 +192,18 @@ void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker)
         return;
     }
     struct phprun_worker *w = &pool->workers[worker];
-    atomic_store(&w->retire, 1);
+    atomic_store(&w->retire, PHPRUN_RETIRE);
     wake_worker(w);
+}
+
+void phprun_worker_promote(struct phprun_pool *pool, uint32_t worker)
+{
+    uint32_t none = 0;
+    /* One that is to end ends. */
+    if (worker < pool->worker_count &&
+        atomic_compare_exchange_strong(&pool->workers[worker].retire, &none, PHPRUN_PROMOTE)) {
+        wake_worker(&pool->workers[worker]);
+    }
 }
 
 void phprun_set_memory_limit(struct phprun_pool *pool, double bytes)

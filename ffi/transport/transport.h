@@ -79,12 +79,18 @@ enum phprun_leaving {
     PHPRUN_LEAVING_EXCEPTION = 7, /* an uncaught exception, where that is to cost the worker */
 };
 
+/* phprun_worker.retire; and what phprun_worker_take() returns then */
+#define PHPRUN_RETIRE 1u
+#define PHPRUN_PROMOTE 2u
+#define PHPRUN_TAKE_END (-1)
+#define PHPRUN_TAKE_PROMOTE (-2)
+
 #define PHPRUN_FUNCTION_BYTES 192u
 
 /* One per worker. Written by the worker alone, except `wake`, `retire`, `look`, `overdue`, and `state` at birth and death. */
 struct phprun_worker {
     alignas(128) _Atomic uint32_t wake; /* futex: 1 when there is reason to look */
-    _Atomic uint32_t retire;            /* 1: end after the current request */
+    _Atomic uint32_t retire;            /* 1: end after the current request; 2: become the template (PHPRUN_PROMOTE) */
     _Atomic uint32_t state;             /* enum phprun_worker_state */
     uint32_t pid;
     _Atomic uint32_t slot;              /* the slot it runs, or PHPRUN_NONE */
@@ -238,6 +244,9 @@ PHPRUN_API void phprun_worker_prepare(struct phprun_pool *pool, uint32_t worker,
 /* Asks a worker to end after its current request. */
 PHPRUN_API void phprun_worker_retire(struct phprun_pool *pool, uint32_t worker);
 
+/* Worker mode: has a worker become the template of further ones, between two requests. In the host. */
+void phprun_worker_promote(struct phprun_pool *pool, uint32_t worker);
+
 /* What a worker may hold after a request (see `own_bytes`) before it ends to be replaced; 0: no limit. */
 PHPRUN_API void phprun_set_memory_limit(struct phprun_pool *pool, double bytes);
 
@@ -265,7 +274,7 @@ PHPRUN_API int32_t phprun_resubmit_orphans(struct phprun_pool *pool);
 
 /* ---- worker --------------------------------------------------------------------------------- */
 
-/* Waits for the next request. Returns its slot, or -1 when the worker is to end. */
+/* Waits for the next request. Returns its slot, or PHPRUN_TAKE_END, or PHPRUN_TAKE_PROMOTE. */
 int32_t phprun_worker_take(struct phprun_pool *pool, uint32_t worker);
 
 /* Reports news of a slot (a chunk, an early end) without giving it up. */

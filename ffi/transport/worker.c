@@ -92,10 +92,14 @@ int32_t phprun_worker_take(struct phprun_pool *pool, uint32_t worker)
     struct phprun_worker *w = &pool->workers[worker];
     int slept = 0;
     for (;;) {
-        if (atomic_load_explicit(&w->retire, memory_order_relaxed)) {
-            atomic_store_explicit(&w->leaving, PHPRUN_LEAVING_ASKED, memory_order_relaxed);
+        const uint32_t retire = atomic_load_explicit(&w->retire, memory_order_relaxed);
+        if (retire != 0) {
             pass_on(pool); /* the wake-up that got us here may have been for a request */
-            return -1;
+            if (retire == PHPRUN_PROMOTE) {
+                return PHPRUN_TAKE_PROMOTE;
+            }
+            atomic_store_explicit(&w->leaving, PHPRUN_LEAVING_ASKED, memory_order_relaxed);
+            return PHPRUN_TAKE_END;
         }
         const uint32_t slot = take_now(pool, worker);
         if (slot != PHPRUN_NONE) {

@@ -86,6 +86,7 @@ export interface PoolStatus {
     fatal: number;
     boot: number;
     exception: number;
+    refork: number;
     host: number;
     emergency: number;
     renew: number;

@@ -21,6 +21,7 @@ export function appOptions(config: Config, pool: PoolConfig, isolation: Isolatio
   if (isolation === "process" && worker.template !== false) {
     options |= AppOption.template;
     if (worker.template === "auto") options |= AppOption.templateStrict;
+    if (worker.reforkAfter > 0) options |= AppOption.refork;
   }
   const { docroot } = config.php;
   return { script, scriptName: workerScriptName(script, docroot), documentRoot: docroot, options };

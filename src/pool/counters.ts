@@ -16,6 +16,8 @@ export type RestartReason =
   | "fatal"
   | "boot"
   | "exception"
+  /** A warm worker has become the template, and those from before are replaced by copies of it. */
+  | "refork"
   | "host"
   | "emergency"
   /** Its host has asked for it. */
@@ -51,6 +53,7 @@ export class Counters {
     fatal: 0,
     boot: 0,
     exception: 0,
+    refork: 0,
     host: 0,
     emergency: 0,
     renew: 0,

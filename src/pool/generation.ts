@@ -131,7 +131,12 @@ export class Generation {
     this.workers = new Workers(config.workers.max, config.workers.min);
     this.#booted = setup.host.app === null;
     if (setup.host.app !== null) this.#boots = new Boots(config.worker, config.killAfterMs);
-    this.#recycling = new Recycling(config, (worker, why) => this.retire(worker, "max_requests", why));
+    const reforks = ((setup.host.app?.options ?? 0) & AppOption.refork) !== 0;
+    this.#recycling = new Recycling(
+      { maxRequests: config.maxRequests, reforkAfter: reforks ? config.worker.reforkAfter : 0 },
+      (worker, why) => this.retire(worker, "max_requests", why),
+      (worker) => this.#host?.send(Command.promote, worker),
+    );
     this.slots = new Slots(this.#memory, {
       served: (worker, running) => {
         this.#recycling.served(worker);
@@ -567,6 +572,16 @@ export class Generation {
     }
     const { worker } = event;
     switch (event.kind) {
+      case "promoted":
+        this.workers.promoted(worker);
+        this.#recycling.ended(worker);
+        this.#log.info("a warm worker has become the template of further ones", {
+          worker,
+          gen: this.number,
+          pid: event.pid,
+        });
+        void this.#renewWorkers();
+        break;
       case "spawned":
         this.workers.apply(event, performance.now());
         this.#recycling.started(worker);
@@ -591,6 +606,19 @@ export class Generation {
     // One that was on its way when fewer were wanted is there now. Of a draining generation they leave one by one.
     if (this.role !== "draining") this.#shed();
     this.#countWorkers();
+  }
+
+  /** Those from before give way to copies of the new template, one at a time. */
+  async #renewWorkers(): Promise<void> {
+    const old = this.workers.all
+      .filter(({ state }) => state === "running")
+      .map(({ number, pid }) => ({ number, pid }));
+    for (const { number, pid } of old) {
+      while (!this.#ending && this.role === "current" && this.#able() < this.workers.wanted)
+        await Bun.sleep(LEAVE_ONE_BY_ONE_MS);
+      if (this.#ending || this.role !== "current") return;
+      if (this.workers.all[number]?.pid === pid) this.retire(number, "refork", null);
+    }
   }
 
   #exited(worker: number, pid: number, exit: Exit): void {

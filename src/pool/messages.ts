@@ -18,6 +18,7 @@ export const AppOption = {
   template: 128,
   templateStrict: 256,
   paranoid: 512,
+  refork: 1024,
 } as const;
 
 /** Worker mode: the script that boots the application, and what else a host has to know of it. */
@@ -71,6 +72,8 @@ export const Command = {
   end: 3,
   /** Argument: id of the request that must still be the worker's, or ANY_REQUEST. */
   kill: 4,
+  /** A worker becomes the template of further ones. */
+  promote: 5,
 } as const;
 
 /** PHPRUN_NONE: kill the worker whatever it does. */
@@ -83,7 +86,9 @@ export type HostEvent =
   | { kind: "spawn-failed"; worker: number; errno: number }
   | { kind: "exited"; worker: number; pid: number; exit: Exit }
   /** Its application has booted: it is the template of its workers. */
-  | { kind: "booted" };
+  | { kind: "booted" }
+  /** A worker is none any more, but the template of further ones. */
+  | { kind: "promoted"; worker: number; pid: number };
 
 /** How a process ended. */
 export type Exit = { code: number } | { signal: number };
@@ -125,6 +130,8 @@ export function encodeEvent(event: Exclude<HostEvent, { kind: "report" }>): Uint
       return eventBytes(3, event.worker, event.pid, statusOf(event.exit));
     case "booted":
       return eventBytes(4, 0, 0, 0);
+    case "promoted":
+      return eventBytes(5, event.worker, event.pid, 0);
     default:
       return event satisfies never;
   }
@@ -177,6 +184,8 @@ export class HostEventReader {
         return { kind: "exited", worker, pid, exit: exitOf(argument) };
       case 4:
         return { kind: "booted" };
+      case 5:
+        return { kind: "promoted", worker, pid };
       default:
         throw new Error(`A host sent an event of unknown kind ${kind}`);
     }

@@ -5,6 +5,6 @@ import { AppOption } from "./messages.ts";
 export function withoutTemplate(setup: PoolSetup): PoolSetup {
   const { app } = setup.host;
   if (app === null) return setup;
-  const options = app.options & ~(AppOption.template | AppOption.templateStrict);
+  const options = app.options & ~(AppOption.template | AppOption.templateStrict | AppOption.refork);
   return { ...setup, host: { ...setup.host, app: { ...app, options } } };
 }

@@ -125,6 +125,16 @@ export class Workers {
     return true;
   }
 
+  /** It is no worker any more, though its process lives: another takes its place. */
+  promoted(number: number): void {
+    const worker = this.all[number];
+    if (worker === undefined) return;
+    worker.state = "absent";
+    worker.pid = 0;
+    worker.retiredFor = null;
+    worker.notBeforeMs = 0;
+  }
+
   /** A thread that does not come back. False when it is lost already, or not there. */
   lose(number: number): boolean {
     const worker = this.all[number];

@@ -32,6 +32,7 @@ const event = fc.oneof(
     exit: fc.oneof(fc.record({ code: fc.nat(255) }), fc.record({ signal: fc.integer({ min: 1, max: 64 }) })),
   }),
   fc.record({ kind: fc.constant("booted" as const) }),
+  fc.record({ kind: fc.constant("promoted" as const), worker: u32, pid: u32 }),
 );
 
 /** As ffi/php/host.c sends it. */
@@ -47,6 +48,8 @@ function encode(one: Exclude<HostEvent, { kind: "report" }>): Buffer {
     }
     case "booted":
       return Buffer.from(Uint32Array.of(4, 0, 0, 0).buffer);
+    case "promoted":
+      return Buffer.from(Uint32Array.of(5, one.worker, one.pid, 0).buffer);
   }
 }
 

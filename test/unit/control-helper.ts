@@ -102,6 +102,7 @@ export function pool(own: Partial<PoolStatus> = {}): PoolStatus {
       fatal: 0,
       boot: 0,
       exception: 0,
+      refork: 0,
       host: 0,
       emergency: 0,
       renew: 0,
