@@ -88,9 +88,21 @@ function describePool(pool: PoolConfig, zts: boolean): string[] {
       "pool",
       `${pool.name}: ${count} ${max === 1 ? "worker" : "workers"}${threads} for ${describeRequests(pool)}`,
     ),
+    ...describeMode(pool, threads !== ""),
     line("", limits.join(", ")),
     ...(extras.length === 0 ? [] : [line("", extras.join(", "))]),
   ];
+}
+
+/** Worker mode: the script, and how its workers come to be. */
+function describeMode({ mode, workerScript, worker }: PoolConfig, threads: boolean): string[] {
+  if (mode === "classic") return [];
+  const phrases = [`worker mode: ${workerScript}`];
+  if (!threads && worker.template !== false) phrases.push("workers forked from a template");
+  if (!threads && worker.template !== false && worker.reforkAfter > 0)
+    phrases.push(`a new one after ${worker.reforkAfter} requests`);
+  if (worker.paranoid) phrases.push("paranoid");
+  return [line("", phrases.join(", "))];
 }
 
 /** `GET HEAD /export/* on *.example.com` */

@@ -320,6 +320,7 @@ void fresh_leave(struct app *app)
     restore_time_limit(app);
     reset_request(app->worker);
     app_settle_exception(app);
+    opcache_look(&app->request);
     if (app_has(PHPRUN_APP_PARANOID)) {
         state_look(app);
     }

@@ -1,5 +1,7 @@
 /*
- * opcache in a host whose workers are threads, or in worker mode.
+ * opcache in a host whose workers are threads, or in worker mode: where it must not restart in place. What follows is
+ * said of threads; in worker mode scripts keep what is in opcache's memory from the boot on, so that it is in use for
+ * as long as a worker lives: opcache would wait for that, and in the end kill the workers (opcache.force_restart_timeout).
  *
  * opcache restarts in place: it waits until nobody uses its memory, then starts to fill it anew. It finds out by a
  * lock on its lock file, which the system grants a process against itself; so among threads it never sees anybody,

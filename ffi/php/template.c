@@ -15,6 +15,7 @@
 #include <ext/spl/spl_exceptions.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -234,6 +235,15 @@ struct worker *template_promote(struct worker *worker)
     return next;
 }
 
+/* Bun's crash reporter has nothing to say of a crash in PHP; and no JavaScript runs in this process any more. */
+static void leave_crashes_to_the_system(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        signal(signals[i], SIG_DFL);
+    }
+}
+
 int template_run(void)
 {
     waits = true;
@@ -241,5 +251,6 @@ int template_run(void)
     ZVAL_UNDEF(&after_fork);
     descriptors_before_boot();
     deadline_startup();
+    leave_crashes_to_the_system();
     return app_run(NULL);
 }

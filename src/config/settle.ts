@@ -71,7 +71,13 @@ export function settle(
     health: { path: tree.health.path, timeoutMs: tree.health.timeout_ms },
     reload: { drainTimeoutMs: tree.reload.drain_timeout_ms },
     watch: {
-      paths: watch.paths ?? defaultWatchPaths(docroot, source),
+      paths:
+        watch.paths ??
+        defaultWatchPaths(
+          docroot,
+          source,
+          tree.pools.flatMap((pool) => pool.worker_script ?? []),
+        ),
       include: watch.include,
       ignore: watch.ignore,
       debounceMs: watch.debounce_ms,

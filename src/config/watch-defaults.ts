@@ -38,11 +38,17 @@ export const WATCH_IGNORE: readonly string[] = [
 /** Usual names of a docroot that lies inside its application. */
 const DOCROOT_NAMES = new Set(["public", "web", "htdocs", "www"]);
 
-/** The folder of the application, and the configuration file wherever it is. */
-export function defaultWatchPaths(docroot: string, source: string | null): string[] {
+/** The folder of the application, and the configuration file and worker scripts wherever they are. */
+export function defaultWatchPaths(
+  docroot: string,
+  source: string | null,
+  workerScripts: readonly string[] = [],
+): string[] {
   const parent = dirname(docroot);
   const inside = DOCROOT_NAMES.has(basename(docroot)) && isApplication(parent, source);
-  return [inside ? parent : docroot, ...(source === null ? [] : [source])];
+  const folder = inside ? parent : docroot;
+  const elsewhere = workerScripts.filter((script) => !script.startsWith(`${folder}/`));
+  return [folder, ...(source === null ? [] : [source]), ...new Set(elsewhere)];
 }
 
 /** `/var/www` has a `/var` above it, which is no application: something must show that it is one. */
