@@ -159,8 +159,9 @@ underEachIsolation((under) => {
     expect((await get(server, "/log")).text).toBe("ok");
     const [line] = await server.waitForLog(/^\{.*with context.*\}$/m);
     const record = JSON.parse(line) as Record<string, unknown>;
-    expect(record).toMatchObject({ level: "error", pool: "default", worker: 0 });
-    expect(JSON.stringify(record)).toContain('"deep":{"a":[1,2]}');
+    // Names of ours are not taken over, and what is nested is text.
+    expect(record).toMatchObject({ level: "error", pool: "default", worker: 0, user: 7, deep: '{"a":[1,2]}' });
+    expect(record).toMatchObject({ level_: "mine", pool_: "mine" });
     expect((await get(server, "/log")).text).toBe("ok");
   });
 
