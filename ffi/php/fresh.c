@@ -172,15 +172,44 @@ static void restore_time_limit(const struct app *app)
 
 /* ---- what else PHP keeps ----------------------------------------------------------------------------------------- */
 
-/* A php://input that the script still has reads from the body: it is closed first. */
-static void close_inputs(void)
+static ssize_t read_nothing(php_stream *stream, char *buffer, size_t count)
 {
+    (void)buffer, (void)count;
+    stream->eof = 1;
+    return 0;
+}
+
+static ssize_t write_nothing(php_stream *stream, const char *buffer, size_t count)
+{
+    (void)stream, (void)buffer, (void)count;
+    return -1;
+}
+
+/* As php_stream_input_close(). */
+static int close_ended_input(php_stream *stream, int close_handle)
+{
+    (void)close_handle;
+    efree(stream->abstract);
+    stream->abstract = NULL;
+    return 0;
+}
+
+/*
+ * A php://input that the script still has reads from the body, or from the next request's: from here on it is at its
+ * end. It is not closed: objects that read from it (SplFileObject, XMLReader) would be left with freed memory.
+ */
+static void end_inputs(void)
+{
+    static const php_stream_ops ended = {
+        .write = write_nothing, .read = read_nothing, .close = close_ended_input, .label = "Input that has ended"};
     zend_resource *resource;
     const int kind = php_file_le_stream();
     ZEND_HASH_FOREACH_PTR(&EG(regular_list), resource) {
-        if (resource != NULL && resource->type == kind &&
-            strcmp(((php_stream *)resource->ptr)->ops->label, "Input") == 0) {
-            zend_list_close(resource);
+        php_stream *stream = resource != NULL && resource->type == kind ? resource->ptr : NULL;
+        if (stream != NULL && strcmp(stream->ops->label, "Input") == 0) {
+            stream->ops = &ended;
+            stream->readpos = stream->writepos = 0;
+            stream->eof = 1;
         }
     } ZEND_HASH_FOREACH_END();
 }
@@ -189,7 +218,7 @@ static void free_body(void)
 {
     php_stream *body = SG(request_info).request_body;
     if (body != NULL) {
-        close_inputs();
+        end_inputs();
         SG(request_info).request_body = NULL;
         php_stream_free(body, PHP_STREAM_FREE_CLOSE);
         /* It is read, as far as PHP is concerned. */
