@@ -133,8 +133,6 @@ static void start_output_handlers(void)
     } else if (PG(implicit_flush)) {
         php_output_set_implicit_flush(1);
     }
-    /* zlib.output_compression */
-    tell_begin(zlib_module);
 }
 
 void fresh_end_output(void)
@@ -329,6 +327,8 @@ void fresh_begin(struct app *app)
     }
     start_output_handlers();
     make_superglobals();
+    /* zlib.output_compression; it looks in $_SERVER for what the client takes. */
+    tell_begin(zlib_module);
     tell_begin(random_module);
     tell_opcache();
     PG(during_request_startup) = 0;
