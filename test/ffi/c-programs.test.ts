@@ -4,12 +4,13 @@ import { join } from "node:path";
 
 import { root } from "../../ffi/compile.ts";
 import { ztsLibphp } from "../zts.ts";
-import { canSanitize, cTests, runCTest } from "./run-c-tests.ts";
+import { canSanitize, cTests, runCTest, WITH_PHP } from "./run-c-tests.ts";
 
 /** What each of test/ffi/*.c shows; see the top of the file. */
 const CLAIMS: Readonly<Record<string, string>> = {
   "body-stress": "bodies larger than their buffer arrive whole, however slowly they are read",
   descriptors: "a worker keeps the descriptors it needs, with and without close_range()",
+  "php-app": "the same with workers in worker mode: scripts run in one that has booted",
   "php-threads": "a host of threads and its front, with a real PHP: nothing races, nothing is left behind",
   "transport-kill": "workers that die or stop at any step lose no request but the one they run",
   "transport-stress": "millions of requests across the wrap of the indices are each answered once",
@@ -42,7 +43,7 @@ const WAYS = [
 for (const [how, sanitize, possible] of WAYS) {
   describe.skipIf(!possible)(`in C${how}`, () => {
     for (const [name, claim] of Object.entries(CLAIMS)) {
-      const lacksPhp = name === "php-threads" && ztsLibphp === null;
+      const lacksPhp = WITH_PHP.has(name) && ztsLibphp === null;
       const title = lacksPhp ? "skipped: no ZTS libphp (run ./setup.sh --zts)" : claim;
       test.skipIf(lacksPhp)(
         `${name}: ${title}`,

@@ -121,7 +121,8 @@ static const struct kind kinds[] = {
      .status = 200, .outcome = HEAD, .body = "textbelow", .weight = 8},
     {.name = "program", .script = "echo exec('echo program');", .status = 200, .outcome = HEAD, .body = "program",
      .weight = 1},
-    {.name = "recursion", .script = "function down($n) { return $n ? array_sum(array_map('down', [$n - 1])) + 1 : 0; } echo down(100);",
+    {.name = "recursion", .script = "if (!function_exists('down')) { function down($n) { return $n ? array_sum(array_map('down', [$n - 1])) + 1 : 0; } }"
+               "echo down(100);",
      .status = 200, .outcome = HEAD, .body = "100", .weight = 4},
     {.name = "busy", .script = "while (true) { hrtime(); }", .status = 500, .outcome = HEAD | FATAL | TIMED_OUT,
      .body = "", .weight = 2, .is_overdue = true},
@@ -738,6 +739,19 @@ static void live_often(struct front *front)
 #endif
 }
 
+#ifdef WORKER_MODE
+/* The scripts are run by one that has booted. A fatal error in them then ends their worker. */
+static void boot_once(void)
+{
+    char script[200];
+    write_file("worker.php", "<?php while (phprun_handle_request(function () { include $_SERVER['SCRIPT_FILENAME']; })) {}");
+    snprintf(script, sizeof script, "%s/worker.php", folder);
+    phprun_app_configure(script, "/worker.php", folder,
+                         PHPRUN_APP_RESET_INI | PHPRUN_APP_RESET_ENV | PHPRUN_APP_RESET_CWD | PHPRUN_APP_RESET_HANDLERS |
+                             PHPRUN_APP_RESET_TIMEZONE | PHPRUN_APP_RESET_LOCALE);
+}
+#endif
+
 int main(void)
 {
     static struct front front;
@@ -758,6 +772,9 @@ int main(void)
     CHECK(phprun_threads_open(front.stage.fd, front.stage.worker_fd, -1, PHPRUN_HOST_SLOW_LOG, STACK_BYTES) == 0,
           "errno %d", errno);
     phprun_set_memory_kill(front.stage.pool, KILL_BYTES);
+#ifdef WORKER_MODE
+    boot_once();
+#endif
 
     serve_mixed_load(&front);
     live_often(&front);

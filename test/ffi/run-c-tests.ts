@@ -6,7 +6,7 @@
  *
  * NAME picks tests by file name without ".c". A test passes when it ends with 0; 77 means skipped, with the reason on
  * its last line. The sanitizers need gcc's libasan and libtsan, which Debian's gcc brings along.
- * One of them, php-threads, has a PHP in it, a thread-safe one; the others need none.
+ * Those of `WITH_PHP` have a PHP in them, a thread-safe one; the others need none.
  */
 import { globSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -44,6 +44,9 @@ interface Parts {
   readonly env?: Readonly<Record<"ASAN_OPTIONS" | "LSAN_OPTIONS" | "TSAN_OPTIONS", string>>;
 }
 
+/** Tests that need a thread-safe PHP. */
+export const WITH_PHP: ReadonlySet<string> = new Set(["php-app", "php-threads"]);
+
 const WITHOUT_PHP: Parts = { files: ["ffi/transport/*.c", "ffi/php/descriptors.c"], flags: [] };
 
 /** The shim as a part of the program, which is linked with libphp; or why that cannot be. */
@@ -72,7 +75,7 @@ function withPhp(libphp: string): Parts | string {
 
 /** What a test is made of; or why it cannot be made here. */
 function partsOf(name: string): Parts | string {
-  if (name !== "php-threads") return WITHOUT_PHP;
+  if (!WITH_PHP.has(name)) return WITHOUT_PHP;
   return ztsLibphp === null ? "no ZTS libphp (run ./setup.sh --zts)" : withPhp(ztsLibphp);
 }
 
