@@ -9,6 +9,7 @@ import { join } from "node:path";
 
 import { Database, whyNoDatabase } from "../database.ts";
 import { type Server, start, targets, test } from "../harness.ts";
+import { Visitor } from "./visitor.ts";
 
 const WORDPRESS = "/usr/share/wordpress";
 const missing = whatIsMissing();
@@ -116,42 +117,12 @@ describe(missing === undefined ? "WordPress" : `WordPress (skipped: ${missing})`
   });
 });
 
-/** Remembers cookies, follows no redirect. */
-class Browser {
-  readonly #origin: string;
-  readonly #cookies = new Map<string, string>();
-
-  constructor(origin: string) {
-    this.#origin = origin;
-  }
-
-  async get(path: string): Promise<Response> {
-    return await this.#fetch(path);
-  }
-
-  async post(path: string, body: FormData | URLSearchParams): Promise<Response> {
-    return await this.#fetch(path, { method: "POST", body });
-  }
-
+class Browser extends Visitor {
   async logIn(password: string): Promise<Response> {
     // The form's page sets the cookie that proves that cookies work.
     await (await this.get("/wp-login.php")).text();
     const answer = new URLSearchParams({ log: "admin", pwd: password, testcookie: "1" });
     return await this.post("/wp-login.php", answer);
-  }
-
-  async #fetch(path: string, init: RequestInit = {}): Promise<Response> {
-    const cookie = [...this.#cookies].map(([name, value]) => `${name}=${value}`).join("; ");
-    const response = await fetch(new URL(path, this.#origin), {
-      ...init,
-      redirect: "manual",
-      headers: cookie === "" ? {} : { cookie },
-    });
-    for (const line of response.headers.getSetCookie()) {
-      const [, name, value] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
-      if (name !== undefined && value !== undefined) this.#cookies.set(name, value);
-    }
-    return response;
   }
 }
 
