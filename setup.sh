@@ -94,6 +94,9 @@ wanted_packages() {
   printf '%s\n' gcc libc6-dev curl
   # For tests of queries that hang. It brings no service.
   printf '%s\n' mariadb-server-core mariadb-client-core
+  # For tests of worker mode with real applications: PHP libraries, no service.
+  printf '%s\n' php-laravel-framework php-symfony-framework-bundle php-symfony-runtime php-symfony-validator
+  printf '%s\n' php-doctrine-dbal php-doctrine-persistence php-slim php-slim-psr7 php-nyholm-psr7 php-guzzlehttp-psr7
   if $zts && ! bash ffi/zts.sh --check "${zts_options[@]}" >/dev/null; then bash ffi/zts.sh --packages; fi
 }
 

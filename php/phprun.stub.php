@@ -141,11 +141,11 @@ const FRANKENPHP_LOG_LEVEL_ERROR = 8;
 /**
  * The same as phprun_handle_request().
  *
- * @param callable(): mixed $handler
+ * @param callable(): mixed $callback
  *
  * @throws RuntimeException in classic mode, and when it is called inside a handler
  */
-function frankenphp_handle_request(callable $handler): bool
+function frankenphp_handle_request(callable $callback): bool
 {
 }
 

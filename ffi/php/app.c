@@ -38,6 +38,7 @@ void phprun_app_configure(const char *script, const char *script_name, const cha
     if (app_config.script != NULL) {
         fresh_startup();
         reset_startup();
+        session_startup();
     }
 }
 

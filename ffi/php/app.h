@@ -76,6 +76,7 @@ void fresh_ending(void);                /* for code that is no request's: its ou
 void fresh_close(void);                 /* behind that */
 
 /* session.c */
+void session_startup(void);
 void session_booted(void);
 void session_begin(void);
 void session_end(void);

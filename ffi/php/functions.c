@@ -132,6 +132,11 @@ ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_handle, 0, 1, _IS_BOOL, 0)
     ZEND_ARG_TYPE_INFO(0, handler, IS_CALLABLE, 0)
 ZEND_END_ARG_INFO()
 
+/* As FrankenPHP names it, for calls by name. */
+ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_frankenphp_handle, 0, 1, _IS_BOOL, 0)
+    ZEND_ARG_TYPE_INFO(0, callback, IS_CALLABLE, 0)
+ZEND_END_ARG_INFO()
+
 ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(arginfo_hook, 0, 1, IS_VOID, 0)
     ZEND_ARG_TYPE_INFO(0, hook, IS_CALLABLE, 0)
 ZEND_END_ARG_INFO()
@@ -158,7 +163,7 @@ static const zend_function_entry functions[] = {
 
 /* php.compat: code written for FrankenPHP's worker mode runs as it is. */
 static const zend_function_entry frankenphp_functions[] = {
-    ZEND_NAMED_FE(frankenphp_handle_request, ZEND_FN(phprun_handle_request), arginfo_handle)
+    ZEND_NAMED_FE(frankenphp_handle_request, ZEND_FN(phprun_handle_request), arginfo_frankenphp_handle)
     ZEND_NAMED_FE(frankenphp_finish_request, ZEND_FN(phprun_finish_request), arginfo_bool)
     ZEND_NAMED_FE(frankenphp_request_headers, ZEND_FN(apache_request_headers), arginfo_array)
     ZEND_NAMED_FE(frankenphp_response_headers, ZEND_FN(apache_response_headers), arginfo_array)

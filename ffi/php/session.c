@@ -32,9 +32,13 @@ static zend_string *save_handler(void)
     return entry != NULL ? entry->value : NULL;
 }
 
-void session_booted(void)
+void session_startup(void)
 {
     module = zend_hash_str_find_ptr(&module_registry, ZEND_STRL("session"));
+}
+
+void session_booted(void)
+{
     if (module == NULL) {
         return;
     }

@@ -36,6 +36,9 @@ const ORPHAN_MS = 100;
 /** PHPRUN_DEADLINE_SIGNAL of ffi/php/shim.h: SIGRTMIN + 5, as glibc counts. */
 const DEADLINE_SIGNAL = 39;
 
+/** A child that a script has left behind may hold the host's log open for as long as it lives. */
+const LAST_WORDS_MS = 200;
+
 /** How a worker ends that is a process: by the kernel's hand. */
 const ITS_HOST_DIED: Exit = { signal: constants.signals.SIGKILL };
 
@@ -239,7 +242,7 @@ export class Generation {
       while (!this.#hasBooted()) {
         if (this.#bootFailure !== null || this.endedWith !== null || this.#ending) {
           // What PHP logged about it comes on another socket.
-          await Bun.sleep(5);
+          await (this.endedWith === null ? Bun.sleep(5) : this.#channels?.drained(LAST_WORDS_MS));
           throw withComplaints(this.#bootError(), complaints);
         }
         await Bun.sleep(1);
@@ -548,6 +551,8 @@ export class Generation {
     const nowMs = performance.now();
     for (const { number } of this.workers.takeDue(nowMs, this.#mayStart))
       this.#host?.send(Command.spawn, number, this.number);
+    // Those that wait for the first to boot are started when it has.
+    if (this.#mayStart === 0) return;
     const nextMs = this.workers.nextDueMs();
     if (Number.isFinite(nextMs)) this.#respawnTimer = setTimeout(() => this.#topUp(), nextMs - nowMs + 1);
   }
@@ -732,6 +737,8 @@ export class Generation {
   /** The sockets and the memory go when nobody reads from a slot any more. */
   async #dispose(): Promise<void> {
     await this.slots.empty();
+    // What a dead host had to say may not have been read yet.
+    await this.#channels?.drained(LAST_WORDS_MS);
     this.#channels?.end();
     this.#memory.close();
     this.#disposed.resolve();

@@ -12,6 +12,7 @@ export interface ChannelHandlers {
 /** What a host and its workers wake the front by, and what they log on. */
 export class HostChannels {
   readonly #sockets: Bun.Socket<undefined>[] = [];
+  readonly #logEnded = Promise.withResolvers<void>();
   #wake = -1;
   #log = -1;
 
@@ -31,6 +32,7 @@ export class HostChannels {
           data: (_socket, bytes) => {
             for (const record of reader.read(bytes)) handlers.record(record);
           },
+          close: () => channels.#logEnded.resolve(),
         }),
       );
       return channels;
@@ -51,6 +53,11 @@ export class HostChannels {
     for (const fd of [this.#wake, this.#log]) if (fd >= 0) closeSync(fd);
     this.#wake = -1;
     this.#log = -1;
+  }
+
+  /** Resolves when nobody is left who could log, and all of it has been read; at the latest after `mostMs`. */
+  async drained(mostMs: number): Promise<void> {
+    await Promise.race([this.#logEnded.promise, Bun.sleep(mostMs)]);
   }
 
   end(): void {
