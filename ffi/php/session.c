@@ -11,9 +11,12 @@
 
 static zend_module_entry *module;
 
+/* The functions of a handler of the script's. Their names and their number differ between versions, their form does not. */
+#define HANDLER_FUNCTIONS (sizeof(((php_ps_globals *)NULL)->mod_user_names) / sizeof(zval))
+
 /* What the boot has set, of this thread. */
 static _Thread_local struct {
-    zval names[PS_NUM_APIS];
+    zval functions[HANDLER_FUNCTIONS];
     zend_string *save_handler; /* the ini setting */
 } boot;
 
@@ -24,6 +27,11 @@ static php_ps_globals *globals(void)
 #else
     return module->globals_ptr;
 #endif
+}
+
+static zval *handler_functions(void)
+{
+    return (zval *)&globals()->mod_user_names;
 }
 
 static zend_string *save_handler(void)
@@ -48,8 +56,8 @@ void session_booted(void)
                                  "belong to requests");
         php_session_flush(1);
     }
-    for (int i = 0; i < PS_NUM_APIS; i++) {
-        ZVAL_COPY(&boot.names[i], &globals()->mod_user_names.names[i]);
+    for (size_t i = 0; i < HANDLER_FUNCTIONS; i++) {
+        ZVAL_COPY(&boot.functions[i], &handler_functions()[i]);
     }
     boot.save_handler = save_handler() != NULL ? zend_string_copy(save_handler()) : NULL;
     session_end();
@@ -59,9 +67,9 @@ void session_booted(void)
 static void restore_handler(void)
 {
     php_ps_globals *ps = globals();
-    for (int i = 0; i < PS_NUM_APIS; i++) {
+    for (size_t i = 0; i < HANDLER_FUNCTIONS; i++) {
         /* The request's are gone by now. */
-        ZVAL_COPY(&ps->mod_user_names.names[i], &boot.names[i]);
+        ZVAL_COPY(&handler_functions()[i], &boot.functions[i]);
     }
     zend_string *now = save_handler();
     if (boot.save_handler == NULL || now == NULL || zend_string_equals(now, boot.save_handler)) {
@@ -95,9 +103,9 @@ void session_forget(void)
     if (module == NULL) {
         return;
     }
-    for (int i = 0; i < PS_NUM_APIS; i++) {
-        zval_ptr_dtor(&boot.names[i]);
-        ZVAL_UNDEF(&boot.names[i]);
+    for (size_t i = 0; i < HANDLER_FUNCTIONS; i++) {
+        zval_ptr_dtor(&boot.functions[i]);
+        ZVAL_UNDEF(&boot.functions[i]);
     }
     if (boot.save_handler != NULL) {
         zend_string_release(boot.save_handler);
