@@ -5,7 +5,7 @@ import type { Config, Listener } from "./config/config.ts";
 import { PhprunError } from "./errors.ts";
 import { Clients } from "./http/client.ts";
 import type { Front } from "./http/front.ts";
-import type { Entrance } from "./http/incoming.ts";
+import { type Entrance, idleSeconds } from "./http/incoming.ts";
 import type { ActivatedSocket } from "./system/activation.ts";
 import { adoptListener, type Place, placeholder } from "./system/adopt-listener.ts";
 import { claimSocket, removeSocket } from "./unix-socket.ts";
@@ -113,8 +113,7 @@ function listen(app: Elysia, where: Place, listener: Listener, front: Front): vo
       development: false,
       // Elysia's default would let a second server share the port in silence.
       reusePort: false,
-      // Bun counts in whole seconds and knows at most 255.
-      idleTimeout: Math.min(255, Math.ceil(front.idleTimeoutMs / 1000)),
+      idleTimeout: idleSeconds(front.idleTimeoutMs),
       // Ours is checked while the body comes, with a page; Bun's own answer would be a bare status.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       error: (error: unknown) => front.failed(error),

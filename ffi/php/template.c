@@ -193,6 +193,9 @@ void template_after_fork(void)
 
 void template_forget(void)
 {
+    if (phprun_threads) {
+        return; /* they have none, and share these */
+    }
     zval_ptr_dtor(&before_fork);
     zval_ptr_dtor(&after_fork);
     ZVAL_UNDEF(&before_fork);

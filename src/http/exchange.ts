@@ -22,6 +22,8 @@ export interface Asked {
   readonly requestId: string | null;
   readonly https: boolean;
   readonly startedMs: number;
+  /** Called when it runs for longer than most: Bun is not to take the silence of its connection for idleness. */
+  readonly onSlow: () => void;
   /** Called when the answer is about to end: from then on the connection is idle. */
   readonly onAnswered: () => void;
 }
@@ -188,6 +190,7 @@ export class Exchange implements Job {
     if (this.#watched || nowMs - this.asked.startedMs < WATCH_AFTER_MS) return;
     // Not at the start: most requests are over before a client could leave, and the signal is costly.
     this.#watched = true;
+    this.asked.onSlow();
     const { signal } = this.asked.request;
     if (signal.aborted) this.#clientGone();
     else signal.addEventListener("abort", () => this.#clientGone(), { once: true });

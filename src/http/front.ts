@@ -192,8 +192,8 @@ export class Front implements ExchangeHost {
       if (body?.kind === "spooled") pool.spool.give(body.region);
       return this.#error(431, incoming);
     }
-    // The pool's deadline counts from here on, not Bun's idle timeout.
-    incoming.setIdleTimeout(0);
+    // The pool's deadline counts from here on, not Bun's idle timeout. Of most requests that notices nothing.
+    if (body !== null) incoming.holdOpen();
     const exchange = new Exchange(
       this,
       pool,
@@ -207,7 +207,8 @@ export class Front implements ExchangeHost {
         requestId,
         https: client.https,
         startedMs: incoming.startedMs,
-        onAnswered: () => incoming.setIdleTimeout(this.idleTimeoutMs),
+        onSlow: () => incoming.holdOpen(),
+        onAnswered: () => incoming.letIdle(this.idleTimeoutMs),
       },
       block,
       body,

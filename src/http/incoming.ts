@@ -22,6 +22,7 @@ export class Incoming {
   readonly startedMs = performance.now();
   readonly #server: Server<unknown>;
   #headers: RequestHeaders | undefined;
+  #held = false;
   #client: Client | null | undefined;
 
   constructor(request: Request, server: Server<unknown>, entrance: Entrance, withId: boolean) {
@@ -51,13 +52,21 @@ export class Incoming {
     return this.client?.remoteAddr ?? this.#server.requestIP(this.request)?.address ?? null;
   }
 
-  /**
-   * Bun closes a connection that is silent for so long; 0 turns that off. It looks every four seconds, and counts the
-   * looks: without another four a short timeout would be over at the next look, however lively the client is.
-   */
+  /** Bun closes a connection that is silent for so long; 0 turns that off. */
   setIdleTimeout(milliseconds: number): void {
-    const seconds = milliseconds === 0 ? 0 : Math.ceil(milliseconds / 1000) + BUN_LOOKS_EVERY_S;
-    this.#server.timeout(this.request, Math.min(255, seconds));
+    this.#server.timeout(this.request, milliseconds === 0 ? 0 : idleSeconds(milliseconds));
+  }
+
+  /** However long nothing is heard on its connection, it stays open until letIdle(). */
+  holdOpen(): void {
+    this.#held = true;
+    this.setIdleTimeout(0);
+  }
+
+  /** From here on silence counts again. Two calls into Bun less for a request that nobody had to hold open. */
+  letIdle(milliseconds: number): void {
+    if (this.#held) this.setIdleTimeout(milliseconds);
+    this.#held = false;
   }
 
   /** Something to call whenever bytes came, as often as one likes: the timeout begins anew, once a second at most. */
@@ -70,6 +79,14 @@ export class Incoming {
       this.setIdleTimeout(milliseconds);
     };
   }
+}
+
+/**
+ * A timeout as Bun takes it, in whole seconds up to 255. It looks every four seconds, and counts the looks: without
+ * another four a short timeout would be over at the next look, however lively the client is.
+ */
+export function idleSeconds(milliseconds: number): number {
+  return Math.min(255, Math.ceil(milliseconds / 1000) + BUN_LOOKS_EVERY_S);
 }
 
 const BUN_LOOKS_EVERY_S = 4;

@@ -22,8 +22,10 @@ const app: App = {
     boot: "echo json_encode(Kept::$all);",
     count: "echo Kept::$count;",
     nested: "echo attempt(fn () => phprun_handle_request(fn () => null));",
-    hooks: "echo attempt(fn () => phprun_before_fork(fn () => null)), '; ', attempt(fn () => phprun_after_fork('strlen'));",
-    finish: "header('X-Before: 1'); echo 'answer'; note(json_encode([phprun_finish_request(), phprun_finish_request(), fastcgi_finish_request()]), 'finish'); echo 'never seen'; header('X-After: 1');",
+    hooks:
+      "echo attempt(fn () => phprun_before_fork(fn () => null)), '; ', attempt(fn () => phprun_after_fork('strlen'));",
+    finish:
+      "header('X-Before: 1'); echo 'answer'; note(json_encode([phprun_finish_request(), phprun_finish_request(), fastcgi_finish_request()]), 'finish'); echo 'never seen'; header('X-After: 1');",
     "finish-frankenphp": "echo 'answer'; frankenphp_finish_request(); echo 'never seen';",
     tail: "Kept::$tail = static function () { echo 'of nobody'; http_response_code(500); note(attempt(fn () => phprun_finish_request()), 'tail'); }; echo 'answer';",
     names: `$names = ['handle_request', 'finish_request', 'request_headers', 'response_headers', 'log'];
@@ -35,7 +37,8 @@ const app: App = {
         'headers' => function_exists('frankenphp_request_headers') ? frankenphp_request_headers()['Host'] ?? null : getallheaders()['Host'] ?? null,
         'answer' => function_exists('frankenphp_response_headers') ? frankenphp_response_headers()['X-Own'] ?? null : apache_response_headers()['X-Own'] ?? null,
       ]);`,
-    levels: "echo json_encode([PHPRUN_LOG_LEVEL_DEBUG, PHPRUN_LOG_LEVEL_INFO, PHPRUN_LOG_LEVEL_WARN, PHPRUN_LOG_LEVEL_ERROR]);",
+    levels:
+      "echo json_encode([PHPRUN_LOG_LEVEL_DEBUG, PHPRUN_LOG_LEVEL_INFO, PHPRUN_LOG_LEVEL_WARN, PHPRUN_LOG_LEVEL_ERROR]);",
     log: `foreach ([-9, -4, -1, 0, 3, 4, 7, 8, 99] as $level) phprun_log("at $level", $level);
       phprun_log('plain');
       phprun_log('with context', PHPRUN_LOG_LEVEL_WARN, ['user' => 7, 'tags' => ['a', 'b'], 'text' => "tw\\no", 'none' => null]);
@@ -74,7 +77,9 @@ underEachIsolation((under) => {
     test("what is no callable is refused while it boots, and finish_request has nothing to finish", async () => {
       const { misuse } = JSON.parse((await get(server(), "/boot")).text) as { misuse: string[] };
       expect(misuse).toEqual([
-        expect.stringMatching(/^TypeError: phprun_handle_request\(\): Argument #1 \(\$handler\) must be a valid callback/),
+        expect.stringMatching(
+          /^TypeError: phprun_handle_request\(\): Argument #1 \(\$handler\) must be a valid callback/,
+        ),
         expect.stringMatching(/^ArgumentCountError: /),
         "false",
       ]);
@@ -89,13 +94,18 @@ underEachIsolation((under) => {
     });
 
     test("hooks of the fork can be set only before the first request", async () => {
-      const told = "RuntimeException: Hooks of the fork can be set only before the first call of phprun_handle_request()";
+      const told =
+        "RuntimeException: Hooks of the fork can be set only before the first call of phprun_handle_request()";
       expect((await get(server(), "/hooks")).text).toBe(`${told}; ${told}`);
     });
 
     test("phprun_finish_request() answers once, and what comes behind it is not seen", async () => {
       const answer = await get(server(), "/finish");
-      expect([answer.text, answer.header("x-before"), answer.header("x-after")]).toEqual(["answer", "1", undefined]);
+      expect([answer.text, answer.header("x-before"), answer.header("x-after")]).toEqual([
+        "answer",
+        "1",
+        undefined,
+      ]);
       await server().record("finish", /^\[true,false,false\]\n/);
       expect((await get(server(), "/finish-frankenphp")).text).toBe("answer");
       expect((await get(server(), "/count")).status).toBe(200);
@@ -130,7 +140,8 @@ underEachIsolation((under) => {
         ["warn ", [4, 7]],
         ["error", [8, 99]],
       ] as const) {
-        for (const value of values) await server().waitForLog(new RegExp(`${level} at ${value} ${tags}`), from);
+        for (const value of values)
+          await server().waitForLog(new RegExp(`${level} at ${value} ${tags}`), from);
       }
       await server().waitForLog(new RegExp(`info  plain ${tags}`), from);
       const [line] = await server().waitForLog(/^.*with context.*$/m, from);
@@ -144,7 +155,9 @@ underEachIsolation((under) => {
       const { text } = await get(server(), "/phpinfo");
       const section = text.slice(text.indexOf('name="module_phprun"'));
       expect(section).toContain('<tr><td class="e">Mode </td><td class="v">worker </td></tr>');
-      expect(section).toContain(`<tr><td class="e">Isolation </td><td class="v">${under.isolation} </td></tr>`);
+      expect(section).toContain(
+        `<tr><td class="e">Isolation </td><td class="v">${under.isolation} </td></tr>`,
+      );
     });
   });
 
@@ -160,7 +173,13 @@ underEachIsolation((under) => {
     const [line] = await server.waitForLog(/^\{.*with context.*\}$/m);
     const record = JSON.parse(line) as Record<string, unknown>;
     // Names of ours are not taken over, and what is nested is text.
-    expect(record).toMatchObject({ level: "error", pool: "default", worker: 0, user: 7, deep: '{"a":[1,2]}' });
+    expect(record).toMatchObject({
+      level: "error",
+      pool: "default",
+      worker: 0,
+      user: 7,
+      deep: '{"a":[1,2]}',
+    });
     expect(record).toMatchObject({ level_: "mine", pool_: "mine" });
     expect((await get(server, "/log")).text).toBe("ok");
   });
@@ -178,11 +197,11 @@ underEachIsolation((under) => {
 
   test("asking again after the end has been told is a fatal error, and the worker is replaced", async () => {
     const loop = "while (true) { $more = phprun_handle_request($handler); if (!$more) note('told', 'end'); }";
-    await using server = await under.begin(
-      appOptions({ ...app, loop, pool: { max_requests: 1 } }),
-    );
+    await using server = await under.begin(appOptions({ ...app, loop, pool: { max_requests: 1 } }));
     expect((await get(server, "/count")).text).toBe("1");
-    await server.waitForLog(/phprun_handle_request\(\) has returned false: the worker script has to leave its loop and end/);
+    await server.waitForLog(
+      /phprun_handle_request\(\) has returned false: the worker script has to leave its loop and end/,
+    );
     await server.record("end", /told/);
     expect((await get(server, "/count")).status).toBe(200);
   });
@@ -192,12 +211,23 @@ underEachIsolation((under) => {
       attempt(fn () => phprun_handle_request(fn () => null)), attempt(fn () => frankenphp_handle_request(fn () => null)),
       phprun_worker_info(), $_SERVER['FRANKENPHP_WORKER'] ?? null, attempt(fn () => phprun_before_fork(fn () => null)),
     ]);`;
-    await using server = await under.begin({ files: { "a.php": code }, config: onePool({ worker_count: 1 }) });
-    const told = "RuntimeException: phprun_handle_request() can be called in worker mode only (pools[].worker_script)";
+    await using server = await under.begin({
+      files: { "a.php": code },
+      config: onePool({ worker_count: 1 }),
+    });
+    const told =
+      "RuntimeException: phprun_handle_request() can be called in worker mode only (pools[].worker_script)";
     expect(JSON.parse((await get(server, "/a.php")).text)).toEqual([
       told,
       told,
-      { mode: "classic", pool: "default", worker: 0, generation: 1, requests: expect.any(Number), booted_at: null },
+      {
+        mode: "classic",
+        pool: "default",
+        worker: 0,
+        generation: 1,
+        requests: expect.any(Number),
+        booted_at: null,
+      },
       null,
       "null",
     ]);

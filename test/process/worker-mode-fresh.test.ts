@@ -34,7 +34,8 @@ const app: App = {
       output_add_rewrite_var('leak', '1');
       mt_srand(5); srand(5);`,
     link: `echo '<a href="/x">x</a>';`,
-    random: "echo mt_rand(), ' ', rand(), ' ', lcg_value(), ' ', bin2hex(random_bytes(4)), ' ', uniqid('', true);",
+    random:
+      "echo mt_rand(), ' ', rand(), ' ', lcg_value(), ' ', bin2hex(random_bytes(4)), ' ', uniqid('', true);",
     seed: "mt_srand((int) ($_GET['seed'] ?? 0)); echo 'seeded';",
     kept: `define('SEEN_' . Kept::$count, 1);
       Kept::$all['object'] ??= new ArrayObject();
@@ -44,19 +45,28 @@ const app: App = {
       static $own = 0; $own++;
       echo json_encode([Kept::$all['constant'], count(Kept::$all['object']), $GLOBALS['mine'], $_ENV['MINE'], defined('SEEN_' . (Kept::$count - 1))]);`,
     "keep-input": "Kept::$all['input'] = fopen('php://input', 'r'); echo fgets(Kept::$all['input']);",
-    "read-input": "$first = is_resource(Kept::$all['input']) ? @fgets(Kept::$all['input']) : 'closed'; echo json_encode([$first, file_get_contents('php://input')]);",
-    "keep-file-object": "Kept::$all['object'] = new SplFileObject('php://input'); echo Kept::$all['object']->fgets();",
-    "read-file-object": "try { $first = Kept::$all['object']->fgets(); } catch (RuntimeException $e) { $first = ''; } unset(Kept::$all['object']); echo json_encode([$first, file_get_contents('php://input')]);",
-    "keep-reader": "Kept::$all['reader'] = $reader = new XMLReader(); $reader->open('php://input'); $reader->read(); echo $reader->name;",
-    "read-reader": "while (@Kept::$all['reader']->read()); Kept::$all['reader']->close(); echo file_get_contents('php://input');",
-    "filtered-input": "Kept::$all['input'] = fopen('php://filter/read=string.toupper/resource=php://input', 'r'); echo fgets(Kept::$all['input']);",
+    "read-input":
+      "$first = is_resource(Kept::$all['input']) ? @fgets(Kept::$all['input']) : 'closed'; echo json_encode([$first, file_get_contents('php://input')]);",
+    "keep-file-object":
+      "Kept::$all['object'] = new SplFileObject('php://input'); echo Kept::$all['object']->fgets();",
+    "read-file-object":
+      "try { $first = Kept::$all['object']->fgets(); } catch (RuntimeException $e) { $first = ''; } unset(Kept::$all['object']); echo json_encode([$first, file_get_contents('php://input')]);",
+    "keep-reader":
+      "Kept::$all['reader'] = $reader = new XMLReader(); $reader->open('php://input'); $reader->read(); echo $reader->name;",
+    "read-reader":
+      "while (@Kept::$all['reader']->read()); Kept::$all['reader']->close(); echo file_get_contents('php://input');",
+    "filtered-input":
+      "Kept::$all['input'] = fopen('php://filter/read=string.toupper/resource=php://input', 'r'); echo fgets(Kept::$all['input']);",
     upload: `$file = $_FILES['file'] ?? ['tmp_name' => '', 'error' => -1];
       note($file['tmp_name'], 'uploads');
       if (isset($_GET['move'])) move_uploaded_file($file['tmp_name'], getenv('RECORDS') . '/moved');
       echo json_encode([$file['error'], is_uploaded_file($file['tmp_name']), @file_get_contents($file['tmp_name'])]);`,
-    "upload-again": "$path = trim(file_get_contents(getenv('RECORDS') . '/uploads')); echo json_encode([is_uploaded_file($path), file_exists($path), $_FILES]);",
-    "late-server": "echo json_encode(array_intersect_key($GLOBALS['_SERVER'] ?? [], ['REQUEST_METHOD' => 1, 'QUERY_STRING' => 1]));",
-    filter: "echo json_encode([filter_input(INPUT_GET, 'a'), filter_input(INPUT_SERVER, 'REQUEST_METHOD'), filter_has_var(INPUT_POST, 'b'), filter_input(INPUT_COOKIE, 'c')]);",
+    "upload-again":
+      "$path = trim(file_get_contents(getenv('RECORDS') . '/uploads')); echo json_encode([is_uploaded_file($path), file_exists($path), $_FILES]);",
+    "late-server":
+      "echo json_encode(array_intersect_key($GLOBALS['_SERVER'] ?? [], ['REQUEST_METHOD' => 1, 'QUERY_STRING' => 1]));",
+    filter:
+      "echo json_encode([filter_input(INPUT_GET, 'a'), filter_input(INPUT_SERVER, 'REQUEST_METHOD'), filter_has_var(INPUT_POST, 'b'), filter_input(INPUT_COOKIE, 'c')]);",
     abort: `note('started', 'abort'); ignore_user_abort(isset($_GET['ignore']));
       register_shutdown_function(fn () => note('shutdown ' . connection_status() . connection_aborted(), 'abort'));
       echo 'begun'; flush();
@@ -67,7 +77,8 @@ const app: App = {
     limit: "set_time_limit((int) $_GET['s']); echo ini_get('max_execution_time');",
     stat: "echo json_encode([file_exists(getenv('RECORDS') . '/stat')]); ",
     echo: "echo $_GET['text'];",
-    buffers: "while (ob_get_level() > 0) ob_end_clean(); ob_start(fn ($text) => '[' . $text . ']'); echo 'one'; ob_start(fn ($text) => strrev($text)); echo 'abc';",
+    buffers:
+      "while (ob_get_level() > 0) ob_end_clean(); ob_start(fn ($text) => '[' . $text . ']'); echo 'one'; ob_start(fn ($text) => strrev($text)); echo 'abc';",
     "own-status": "header('HTTP/1.1 299 Fine'); echo 'x';",
     "no-type": "header_remove('Content-Type'); ini_set('default_charset', ''); echo 'x';",
     nothing: "",
@@ -135,9 +146,16 @@ function superglobals(server: () => Server): void {
   });
 
   test("filter_input() reads this request's values", async () => {
-    expect((await send(server(), "POST /filter?a=1", ["Content-Type: application/x-www-form-urlencoded", "Cookie: c=9"], "b=1")).text).toBe(
-      '["1","POST",true,"9"]',
-    );
+    expect(
+      (
+        await send(
+          server(),
+          "POST /filter?a=1",
+          ["Content-Type: application/x-www-form-urlencoded", "Cookie: c=9"],
+          "b=1",
+        )
+      ).text,
+    ).toBe('["1","POST",true,"9"]');
     expect((await get(server(), "/filter")).text).toBe('[null,"GET",false,null]');
   });
 
@@ -265,8 +283,11 @@ underEachIsolation((under: Under) => {
   describe("settings of output in worker mode:", () => {
     test("output_buffering and output_handler begin anew with each request", async () => {
       const options = appOptions({
-        boot: "function handled(string $text): string { return \"<$text>\"; }",
-        pages: { late: "echo 'a'; header('X-Late: 1'); echo ob_get_level();", off: "while (ob_get_level() > 0) ob_end_flush(); echo 'b';" },
+        boot: 'function handled(string $text): string { return "<$text>"; }',
+        pages: {
+          late: "echo 'a'; header('X-Late: 1'); echo ob_get_level();",
+          off: "while (ob_get_level() > 0) ob_end_flush(); echo 'b';",
+        },
         ini: { output_handler: "handled" },
       });
       await using server = await under.begin(options);
@@ -279,14 +300,20 @@ underEachIsolation((under: Under) => {
 
     test("zlib.output_compression is up to each client", async () => {
       const options = appOptions({
-        pages: { long: "echo str_repeat('long ', 1000);", off: "ini_set('zlib.output_compression', '0'); echo 'short';", handler: "ob_start('ob_gzhandler'); echo str_repeat('long ', 1000);" },
+        pages: {
+          long: "echo str_repeat('long ', 1000);",
+          off: "ini_set('zlib.output_compression', '0'); echo 'short';",
+          handler: "ob_start('ob_gzhandler'); echo str_repeat('long ', 1000);",
+        },
         ini: { "zlib.output_compression": "1" },
       });
       await using server = await under.begin(options);
       for (let i = 0; i < 2; i++) {
         const zipped = await send(server, "GET /long", ["Accept-Encoding: gzip"]);
         expect(zipped.header("content-encoding")).toBe("gzip");
-        expect(Buffer.from(Bun.gunzipSync(new Uint8Array(zipped.body))).toString()).toBe("long ".repeat(1000));
+        expect(Buffer.from(Bun.gunzipSync(new Uint8Array(zipped.body))).toString()).toBe(
+          "long ".repeat(1000),
+        );
         const plain = await get(server, "/long");
         expect([plain.header("content-encoding"), plain.text]).toEqual([undefined, "long ".repeat(1000)]);
       }
@@ -309,13 +336,19 @@ underEachIsolation((under: Under) => {
 
     test("by a file that only a later request includes, are those of that request", async () => {
       const options = appOptions(late);
-      const script = "<?php while (phprun_handle_request(static function () { require __DIR__ . '/../' . $_GET['page'] . '.inc'; }));";
-      await using server = await under.begin({ ...options, files: { ...options.files, "app/worker.php": script } });
+      const script =
+        "<?php while (phprun_handle_request(static function () { require __DIR__ . '/../' . $_GET['page'] . '.inc'; }));";
+      await using server = await under.begin({
+        ...options,
+        files: { ...options.files, "app/worker.php": script },
+      });
       expect((await get(server, "/?page=first")).text).toBe("first");
       expect((await get(server, "/?page=conditional")).text).toBe("not now");
       expect((await get(server, "/?page=server&a=1")).text).toBe('["GET","page=server&a=1"]');
       expect((await post(server, "/?page=server&a=2", "x=1")).text).toBe('["POST","page=server&a=2"]');
-      expect((await post(server, "/?page=request&a=1", "b=2")).text).toBe('{"a":"1","b":"2","page":"request"}');
+      expect((await post(server, "/?page=request&a=1", "b=2")).text).toBe(
+        '{"a":"1","b":"2","page":"request"}',
+      );
       expect((await get(server, "/?page=conditional&now=1")).text).toBe('{"page":"conditional","now":"1"}');
       expect((await get(server, "/?page=request&c=3")).text).toBe('{"c":"3","page":"request"}');
       expect((await get(server, "/?page=conditional&now=2")).text).toBe('{"page":"conditional","now":"2"}');
@@ -325,7 +358,10 @@ underEachIsolation((under: Under) => {
   test("what PHP complains of in a request's form is not the application's error handler's", async () => {
     const options = appOptions({
       boot: "set_error_handler(function (int $no, string $message) { throw new ErrorException($message); });",
-      pages: { form: "echo json_encode([count($_POST), count($_GET), Kept::$count]); echo $undefined ?? '';", broken: "try { echo $undefined; } catch (ErrorException $e) { echo $e->getMessage(); }" },
+      pages: {
+        form: "echo json_encode([count($_POST), count($_GET), Kept::$count]); echo $undefined ?? '';",
+        broken: "try { echo $undefined; } catch (ErrorException $e) { echo $e->getMessage(); }",
+      },
       ini: { post_max_size: "100", max_input_vars: "5" },
     });
     await using server = await under.begin(options);
@@ -341,12 +377,27 @@ underEachIsolation((under: Under) => {
   });
 
   test("a folder of uploads is empty after a hundred forms", async () => {
-    const options = appOptions({ pages: { form: "echo count($_FILES);", folder: "echo ini_get('upload_tmp_dir');" } });
+    const options = appOptions({
+      pages: { form: "echo count($_FILES);", folder: "echo ini_get('upload_tmp_dir');" },
+    });
     const body = '--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\ncontent\r\n--x--\r\n';
-    await using server = await under.begin({ ...options, files: { ...options.files, "tmp/.keep": "" }, config: { ...options.config, php: { ...(options.config["php"] as object), ini: { upload_tmp_dir: "TMP" } } } });
+    await using server = await under.begin({
+      ...options,
+      files: { ...options.files, "tmp/.keep": "" },
+      config: {
+        ...options.config,
+        php: { ...(options.config["php"] as object), ini: { upload_tmp_dir: "TMP" } },
+      },
+    });
     expect((await get(server, "/folder")).text).toBe("TMP");
     for (let i = 0; i < 100; i++)
-      expect((await send(server, "POST /form", ["Content-Type: multipart/form-data; boundary=x"], body)).text).toBe("1");
-    await eventually("no upload is left", () => (readdirSync(`${server.docroot}/tmp`).filter((name) => name.startsWith("php")).length === 0 ? true : undefined));
+      expect(
+        (await send(server, "POST /form", ["Content-Type: multipart/form-data; boundary=x"], body)).text,
+      ).toBe("1");
+    await eventually("no upload is left", () =>
+      readdirSync(`${server.docroot}/tmp`).filter((name) => name.startsWith("php")).length === 0
+        ? true
+        : undefined,
+    );
   });
 });
