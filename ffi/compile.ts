@@ -67,7 +67,9 @@ export async function compileLibraries(options: CompileOptions = {}): Promise<st
 
 async function compileShim(folder: string, php: PhpHeaders, options: CompileOptions): Promise<void> {
   const files = [...sources("ffi/transport/*.c"), ...sources("ffi/php/*.c")];
-  const flags = ["-shared", ...(php.zts ? ["-DZEND_ENABLE_STATIC_TSRMLS_CACHE=1"] : []), ...isystem(php)];
+  // PHP itself is compiled with _REENTRANT for threads alone, and has a field more then in front of BG(umask).
+  const asPhp = php.zts ? "-DZEND_ENABLE_STATIC_TSRMLS_CACHE=1" : "-U_REENTRANT";
+  const flags = ["-shared", asPhp, ...isystem(php)];
   await compile(join(folder, shimName(php)), files, flags, { ...options, facts: php.facts });
 }
 
