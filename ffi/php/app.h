@@ -34,6 +34,7 @@ struct app {
     HashTable *shutdown_of_boot; /* shutdown functions that are not the request's */
     zval server_of_boot;         /* $_SERVER as the boot had it */
     zend_long seconds_of_boot;   /* max_execution_time, likewise */
+    zend_long ignores_abort_of_boot; /* ignore_user_abort */
 };
 
 /* What phprun_app_configure() was given. `script` is NULL in classic mode. */

@@ -155,17 +155,23 @@ static void start_timer(void)
     timer_is_set_up = true;
 }
 
-/* set_time_limit() is for its request. */
-static void restore_time_limit(const struct app *app)
+static void restore_setting(const char *setting, zend_long now, zend_long of_boot)
 {
-    if (EG(timeout_seconds) == app->seconds_of_boot) {
+    if (now == of_boot) {
         return;
     }
-    zend_string *name = ZSTR_INIT_LITERAL("max_execution_time", 0);
-    zend_string *seconds = zend_long_to_str(app->seconds_of_boot);
-    zend_alter_ini_entry_ex(name, seconds, PHP_INI_USER, PHP_INI_STAGE_DEACTIVATE, 1);
-    zend_string_release(seconds);
+    zend_string *name = zend_string_init(setting, strlen(setting), 0);
+    zend_string *value = zend_long_to_str(of_boot);
+    zend_alter_ini_entry_ex(name, value, PHP_INI_USER, PHP_INI_STAGE_DEACTIVATE, 1);
+    zend_string_release(value);
     zend_string_release(name);
+}
+
+/* set_time_limit() and ignore_user_abort() are for their request. */
+static void restore_settings(const struct app *app)
+{
+    restore_setting("max_execution_time", EG(timeout_seconds), app->seconds_of_boot);
+    restore_setting("ignore_user_abort", PG(ignore_user_abort), app->ignores_abort_of_boot);
 }
 
 /* ---- what else PHP keeps ----------------------------------------------------------------------------------------- */
@@ -306,6 +312,7 @@ void fresh_booted(struct app *app)
     zend_unset_timeout();
     fresh_close();
     app->seconds_of_boot = EG(timeout_seconds);
+    app->ignores_abort_of_boot = PG(ignore_user_abort);
 }
 
 void fresh_after_fork(void)
@@ -346,7 +353,7 @@ void fresh_leave(struct app *app)
     empty_superglobals(app);
     tell_end(filter_module);
     forget_small_things();
-    restore_time_limit(app);
+    restore_settings(app);
     reset_request(app->worker);
     app_settle_exception(app);
     opcache_look(&app->request);

@@ -24,6 +24,7 @@ const app: App = {
     Kept::$all['constant'] = 'kept';
     function render(string $text): string { return strtoupper($text); }`,
   php: { env: { FROM_CONFIG: "configured" } },
+  ini: { output_buffering: "0" },
   pages: {
     state: "echo json_encode(state());",
     leak: `$_GET['leak'] = $_POST['leak'] = $_COOKIE['leak'] = $_FILES['leak'] = $_REQUEST['leak'] = $_SERVER['OWN'] = 'leak';
