@@ -320,8 +320,21 @@ void fresh_after_fork(void)
     timer_is_set_up = false;
 }
 
+/*
+ * What PHP complains of before the script's turn, a form that is too large say, goes to the log alone, as anywhere: an
+ * error handler of the application's would throw where nobody can catch it.
+ */
+static zval set_error_handler_aside(void)
+{
+    zval handler;
+    ZVAL_COPY_VALUE(&handler, &EG(user_error_handler));
+    ZVAL_UNDEF(&EG(user_error_handler));
+    return handler;
+}
+
 void fresh_begin(struct app *app)
 {
+    const zval error_handler = set_error_handler_aside();
     request_set_info(&app->request);
     SG(server_context) = &app->request;
     PG(during_request_startup) = 1;
@@ -338,6 +351,7 @@ void fresh_begin(struct app *app)
     tell_begin(zlib_module);
     tell_begin(random_module);
     tell_opcache();
+    ZVAL_COPY_VALUE(&EG(user_error_handler), &error_handler);
     PG(during_request_startup) = 0;
     zend_memory_reset_peak_usage();
 }
