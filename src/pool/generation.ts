@@ -210,12 +210,15 @@ export class Generation {
       const report = await promise;
       // Complaints come on other sockets, and were sent before the report: they have arrived, but may not have been read.
       await Bun.sleep(1);
-      if (this.endedWith !== null) throw startError(`its host ended with ${this.endedWith}`);
+      if (this.endedWith !== null) {
+        // PHP has started: it is the application that has not.
+        throw this.#hasTemplate ? this.#bootError() : startError(`its host ended with ${this.endedWith}`);
+      }
       if (this.#ending) throw startError("it is not wanted any more");
       this.#ready = true;
       this.#says.silent = false;
       this.report = { ...report, startupErrors: [...new Set(complaints)] };
-      if (this.#hasTemplate) this.#templateSinceMs = performance.now();
+      if (this.#hasTemplate && !this.#booted) this.#templateSinceMs = performance.now();
       this.#topUp();
       return this.report;
     } catch (error) {
@@ -568,13 +571,14 @@ export class Generation {
   }
 
   #workerEvent(event: Exclude<HostEvent, { kind: "report" }>): void {
-    // What a host that is ending still has to say of workers that nobody waits for.
-    if (!this.#ready) return;
+    // It may have booted before we were done with its report.
     if (event.kind === "booted") {
       this.#templateSinceMs = null;
       this.#booted = true;
       return;
     }
+    // What a host that is ending still has to say of workers that nobody waits for.
+    if (!this.#ready) return;
     const { worker } = event;
     switch (event.kind) {
       case "promoted":

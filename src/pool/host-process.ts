@@ -94,7 +94,12 @@ export class HostProcess {
   }
 
   signal(number: number): void {
-    this.#process.kill(number);
+    try {
+      // Bun's own kill() of a child knows no real-time signals.
+      process.kill(this.pid, number);
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+    }
   }
 
   /** Ends the host and, through it, its workers. */
