@@ -58,7 +58,7 @@ function bash(entries: readonly Entry[]): string {
   done
   case "$previous" in
     --config|-c|--pid-file|--socket|--worker-script) COMPREPLY=($(compgen -f -- "$current")); return ;;
-    --root) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --root|--dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
   esac
   case "$chain" in
 ${cases.join("\n")}

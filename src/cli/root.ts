@@ -3,6 +3,7 @@ import { VERSION } from "../version.ts";
 import { completion } from "./completion.ts";
 import { config } from "./config.ts";
 import { doctor } from "./doctor.ts";
+import { init } from "./init.ts";
 import { reload } from "./reload.ts";
 import { serve } from "./serve.ts";
 import { status } from "./status.ts";
@@ -16,5 +17,5 @@ export const root: CommandDef = defineCommand({
     version: VERSION,
     description: "Run PHP applications: HTTP, static files and pools of PHP workers",
   },
-  subCommands: { serve, status, reload, stop, config, doctor, version, completion },
+  subCommands: { serve, status, reload, stop, config, init, doctor, version, completion },
 });

@@ -67,7 +67,9 @@ function checkRest(command: CommandDef, names: readonly string[], rest: readonly
 function checkOption(names: readonly string[], what: string, given: string, arg: ArgDef | undefined): void {
   const options = arg !== undefined && "options" in arg ? arg.options : undefined;
   if (options === undefined || options.includes(given)) return;
-  throw usage(names, `${what} must be one of ${options.join(", ")}, received "${given}"`);
+  const near = nearest(given, options);
+  const hint = near === undefined ? "" : `; did you mean "${near}"?`;
+  throw usage(names, `${what} must be one of ${options.join(", ")}, received "${given}"${hint}`);
 }
 
 function flagName(flag: string, args: Readonly<Record<string, ArgDef>>): string | undefined {
