@@ -31,7 +31,12 @@ export function findOutsideLinks(folder: Folder, docroot: string): OutsideLinks 
     if (![...targets, top].some((target) => isIn(target, home))) continue;
     for (const next of trail) if (statSync(next, { throwIfNoEntry: false })?.isDirectory()) targets.add(next);
   }
-  return { targets: outermost([...targets]).map((target) => asWritten(target, folder.path)), refused };
+  return {
+    targets: outermost([...targets])
+      .map((target) => asWritten(target, folder.path))
+      .sort(),
+    refused,
+  };
 }
 
 /** Two levels are where deployments and package managers put links; deeper there are caches of thousands of files. */
@@ -65,9 +70,7 @@ function linkTarget(path: string): string | undefined {
 }
 
 function outermost(folders: readonly string[]): string[] {
-  return folders
-    .filter((path) => !folders.some((other) => other !== path && isIn(path, other)))
-    .sort((a, b) => (a < b ? -1 : 1));
+  return folders.filter((path) => !folders.some((other) => other !== path && isIn(path, other)));
 }
 
 /** Below the application relative, so that the application can be moved; else absolute. */

@@ -42,6 +42,7 @@ test.each([
   [["reload", "--help"], "--timeout"],
   [["stop", "--help"], "--pid"],
   [["doctor", "--help"], "--config"],
+  [["init", "--help"], "--dry-run"],
 ])("%j is answered with help and exit code 0", async (args, text) => {
   const { code, out, err } = await phprun(args);
   expect({ code, err }).toEqual({ code: 0, err: "" });
@@ -81,6 +82,17 @@ test.each([
   [["config", "check", "--config", "/nonexistent"], "must be a file"],
   [["completion"], "SHELL is missing"],
   [["completion", "tcsh"], "one of bash, zsh, fish"],
+  [["completion", "fissh"], 'received "fissh"; did you mean "fish"?'],
+  [
+    ["init", "larvel"],
+    'must be one of laravel, symfony, wordpress, plain, received "larvel"; did you mean "laravel"?',
+  ],
+  [["init", "drupal"], 'received "drupal"\n'],
+  [["init", "plain", "more"], 'unexpected word "more"'],
+  [["init", "--dir", "/no/such/folder"], 'Cannot use --dir: must be a folder, received "/no/such/folder"'],
+  [["init", "--dir", "/etc/passwd"], 'must be a folder, received "/etc/passwd"'],
+  [["init", "--dir="], 'must be a folder, received ""'],
+  [["init", "--dir", import.meta.dir], "there must be a PHP application in it"],
   [["stop"], "names no server.pid_file"],
   [["stop", "--pid", "x"], "must be a whole number"],
 ])("%j is wrong use: exit code 2 and one plain message", async (args, message) => {
@@ -145,5 +157,16 @@ test("bash completes commands, subcommands and flags", async () => {
   expect(await complete("serve", "--po")).toEqual(["--port"]);
   expect(await complete("completion", "z")).toEqual(["zsh"]);
   expect(await complete("status", "--wa")).toEqual(["--watch"]);
+  expect(await complete("init", "")).toEqual([
+    "laravel",
+    "symfony",
+    "wordpress",
+    "plain",
+    "--dir",
+    "--force",
+    "--dry-run",
+    "--help",
+  ]);
+  expect(await complete("init", "--dir", "/etc/init")).toContain("/etc/init.d");
   expect(await complete("reload", "--socket", "/etc/passw")).toContain("/etc/passwd");
 });
