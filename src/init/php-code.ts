@@ -1,6 +1,6 @@
 /**
  * PHP source with everything that is no code (HTML, comments, the contents of strings) turned into blanks. Offsets and
- * lines stay as they were. Enough to look for declarations without running PHP, which need not be installed yet.
+ * lines stay as they were; of HTML that can be seen a `$` is left, as a statement of its own. Enough to look for declarations without running PHP, which need not be installed yet.
  */
 export function codeOnly(source: string): string {
   return new Blanker(source).run();
@@ -28,14 +28,22 @@ class Blanker {
   #blankHtml(): void {
     OPEN_TAG.lastIndex = this.#at;
     const tag = OPEN_TAG.exec(this.#source);
-    this.#blankTo(tag === null ? this.#source.length : tag.index + tag[0].length);
-    // What follows a tag begins a statement, and so does what follows HTML.
-    this.#code = `${this.#code.slice(0, -1)}${this.#code === "" ? "" : ";"}`;
+    this.#blankTo(this.#at + this.#source.slice(this.#at, tag?.index).search(/\S|$/));
+    if (this.#at < (tag?.index ?? this.#source.length)) {
+      this.#code += "$";
+      this.#at++;
+    }
+    if (tag === null) return this.#blankTo(this.#source.length);
+    // What follows a tag begins a statement; after `<?=` it is one that prints.
+    this.#blankTo(tag.index + tag[0].length - 2);
+    this.#code += tag[0] === "<?=" ? ";$" : " ;";
+    this.#at += 2;
   }
 
   #leavesPhp(): boolean {
     if (!this.#next("?>")) return false;
-    this.#blankTo(this.#at + 2);
+    this.#code += "; ";
+    this.#at += 2;
     return true;
   }
 

@@ -33,11 +33,11 @@ export function chooseRunner(kind: Kind, application: Application, insisted: boo
   const { workerScript, classicBecause } = application;
   // Ours is made for a kind, so it is chosen by the kind: another run may want another one.
   if (workerScript !== undefined && workerScript !== WORKER_SCRIPT)
-    return worker(workerScript, null, "it has a loop for requests already");
+    return worker(workerScript, null, "has a loop for requests already");
   switch (kind) {
     case "laravel":
       return application.hasPackage
-        ? worker(WORKER_SCRIPT, laravelPackage, "with phprun/worker, which composer.json requires")
+        ? worker(WORKER_SCRIPT, laravelPackage, "uses phprun/worker, which composer.json requires")
         : worker(
             WORKER_SCRIPT,
             laravel,
@@ -48,7 +48,7 @@ export function chooseRunner(kind: Kind, application: Application, insisted: boo
         ? worker(
             "public/index.php",
             null,
-            "with the runtime of phprun/worker, which composer.json requires",
+            "runs by the runtime of phprun/worker, which composer.json requires",
             {
               APP_RUNTIME: "Phprun\\Worker\\Symfony\\Runtime",
             },

@@ -25,12 +25,15 @@ export function findFaults(folder: Folder, script: string): Fault[] {
     if (source === null) continue;
     const code = codeOnly(source);
     const where = (offset: number) => `${file}:${source.slice(0, offset).split("\n").length}`;
-    const places = [...redeclared(code), ...onceOnly(code, source)].sort((a, b) => a.offset - b.offset);
+    const loaded = loads(code, source, dirname(file));
+    const harmful = loaded.filter(
+      ({ path, once }) => once && (path === undefined || !declaresOnly(folder, path)),
+    );
+    const places = [...redeclared(code), ...usedValues(code), ...harmful.map(onceOnly)];
+    places.sort((a, b) => a.offset - b.offset);
     faults.push(...places.map(({ offset, what }) => ({ where: where(offset), what })));
-    for (const next of required(code, source)) {
-      const path = join(dirname(file), next);
-      if (seen.size < MAX_FILES && !path.startsWith("..")) seen.add(path);
-    }
+    for (const { path, once } of loaded)
+      if (!once && path !== undefined && seen.size < MAX_FILES) seen.add(path);
   }
   return faults;
 }
@@ -66,7 +69,7 @@ function statements(code: string): Statement[] {
   for (let at = 0; at < code.length; at++) {
     const char = code[at] ?? "";
     if (/\s/.test(char)) continue;
-    if (begin && depth === 0 && parens === 0 && /[\w#$\\]/.test(char)) {
+    if (begin && depth === 0 && parens === 0 && !";{}".includes(char)) {
       found.push({ offset: at, text: code.slice(at, at + 300) });
       begin = false;
     }
@@ -92,31 +95,70 @@ interface Statement {
   readonly text: string;
 }
 
-const ONCE = /\b(require_once|include_once)\b([^;]*)/g;
+/** A place where a script has another file run. */
+interface Load {
+  readonly offset: number;
+  readonly once: boolean;
+  /** As it is written. */
+  readonly text: string;
+  /** Relative to the application's folder; undefined when only PHP knows. */
+  readonly path: string | undefined;
+}
+
+const LOAD = /(?<![$>:\w\\])(?:require|include)(_once)?\b([^;]*)/g;
 /** Composer's own file, and hand-written ones like it: nothing is lost when they are not run again. */
 const AUTOLOADER = /autoload\w*\.php['"]\s*\)*\s*$/;
 
-/** `require_once` does nothing the second time: neither the variables nor the output of that file are there again. */
-function onceOnly(code: string, source: string): Place[] {
-  return [...code.matchAll(ONCE)].flatMap((match) => {
-    const offset = match.index;
-    const keyword = match[1] ?? "";
-    const target = source.slice(offset + keyword.length, offset + match[0].length).trim();
-    const isValue = /(?:[=(?:,]|=>|\breturn)\s*$/.test(code.slice(Math.max(0, offset - 40), offset));
-    if (isValue) return [{ offset, what: `it uses the value of ${keyword}, which is true the second time` }];
-    if (AUTOLOADER.test(target)) return [];
-    return [{ offset, what: `${keyword} ${short(target)} does nothing the second time` }];
+/** The files that are run, but for autoloaders and what they look after. */
+function loads(code: string, source: string, base: string): Load[] {
+  return [...code.matchAll(LOAD)].flatMap((match) => {
+    const end = match.index + match[0].length;
+    const text = source.slice(end - (match[2] ?? "").length, end).trim();
+    if (AUTOLOADER.test(text)) return [];
+    const named = literalPath(text);
+    const path = named === undefined ? undefined : join(base, named);
+    if (path?.split("/").includes("vendor") === true) return [];
+    return [
+      {
+        offset: match.index,
+        once: match[1] !== undefined,
+        text: oneLine(source.slice(match.index, end)),
+        path: path?.startsWith("..") === true ? undefined : path,
+      },
+    ];
   });
 }
 
-const REQUIRE = /\b(?:require|include)\b([^;]*)/g;
+/** The second time neither the variables nor the output of that file are there again. */
+function onceOnly({ offset, text }: Load): Place {
+  return { offset, what: `${text} does nothing the second time` };
+}
 
-/** Files that are run each time, as far as their names can be read: relative to the script's folder. */
-function required(code: string, source: string): string[] {
-  return [...code.matchAll(REQUIRE)].flatMap((match) => {
-    const end = match.index + match[0].length;
-    const path = literalPath(source.slice(end - (match[1] ?? "").length, end));
-    return path === undefined || path.split("/").includes("vendor") ? [] : [path];
+const VALUE_OF_ONCE = /(?:[=(?,]|(?<!:):|\breturn)\s*((?:require|include)_once)\b/g;
+
+function usedValues(code: string): Place[] {
+  return [...code.matchAll(VALUE_OF_ONCE)].map((match) => ({
+    offset: match.index + match[0].length - (match[1] ?? "").length,
+    what: `it uses the value of ${match[1]}, which is true the second time`,
+  }));
+}
+
+const HARMLESS =
+  /^(?:namespace|use|declare|\\?spl_autoload_register|if\s*\(\s*!\s*\\?(?:function|class|interface|trait|enum)_exists|if\s*\(\s*!\s*\\?defined)\b/;
+
+/** Does a file do nothing but declare functions, classes and constants? Then once is just right. */
+function declaresOnly(folder: Folder, path: string, seen = new Set<string>()): boolean {
+  if (seen.has(path)) return true;
+  seen.add(path);
+  const source = folder.read(path);
+  if (source === null || seen.size > MAX_FILES) return false;
+  const code = codeOnly(source);
+  const loaded = new Map(loads(code, source, dirname(path)).map((load) => [load.offset, load]));
+  return statements(code).every(({ offset, text }) => {
+    if (HARMLESS.test(text) || DECLARATION.test(text)) return true;
+    if (!/^(?:require|include)(?:_once)?\b/.test(text)) return false;
+    const load = loaded.get(offset);
+    return load === undefined || (load.path !== undefined && declaresOnly(folder, load.path, seen));
   });
 }
 
@@ -131,7 +173,7 @@ function literalPath(expression: string): string | undefined {
   return base?.startsWith("dirname") === true && base.includes("__DIR__") ? `../${path}` : path;
 }
 
-const short = (text: string): string => {
+const oneLine = (text: string): string => {
   const line = text.replaceAll(/\s+/g, " ");
-  return line.length > 50 ? `${line.slice(0, 47)}...` : line;
+  return line.length > 60 ? `${line.slice(0, 57)}...` : line;
 };

@@ -44,6 +44,7 @@ test.each([
   "<?php echo <<<HTML\nfunction f() {}\n  require_once 'x.php';\n  HTML;\n",
   "<?php echo <<<'TEXT'\nclass A {}\nTEXT;\n",
   "<?php use function A\\b; use const A\\C; echo A::class; $x->class; classify(); $functions = 1;",
+  "<?php $loader->require_once('x'); $require_once = 1; Loader::include_once('x');",
   "plain text, function f() {} and class A",
 ])("%j can run again and again", (index) => {
   expect(faults(index)).toEqual([]);
@@ -67,6 +68,29 @@ require "$name.php";
     expect.stringContaining("src/functions.php:3 it declares function f"),
     expect.stringContaining("src/deeper.php:1 it declares class Deep"),
   ]);
+});
+
+test("files that only declare may be loaded once, those that do something may not", () => {
+  const once = (text: string, files: Readonly<Record<string, string>> = {}) =>
+    faults("<?php require_once __DIR__ . '/lib.php';", { "public/lib.php": text, ...files });
+  for (const text of [
+    "<?php\ndeclare(strict_types=1);\nnamespace A;\nuse B\\C;\nfunction f() { return 1; }\nfinal class D {}\nconst E = 1;\n",
+    "<?php if (!function_exists('f')) { function f() {} }\nif (! defined('A')) define('A', 1); ?>\n",
+    "<?php spl_autoload_register(function ($name) { require $name; });",
+    "<?php require_once 'deeper.php'; require_once __DIR__ . '/lib.php'; require 'vendor/autoload.php';",
+  ])
+    expect(once(text, { "public/deeper.php": "<?php trait T {}" })).toEqual([]);
+  for (const text of [
+    "<?php $config = [];",
+    "<?php (new App)->run();",
+    "<?php function f() {} ?>\n<h1>title</h1>\n",
+    "<?php function f() {} ?>\n<?= f() ?>",
+    "<h1>title</h1>",
+    "<?php session_start();",
+    "<?php require_once 'deeper.php';",
+    '<?php require_once "$name.php";',
+  ])
+    expect(once(text, { "public/deeper.php": "<?php echo 1;" })).toHaveLength(1);
 });
 
 test("faults are told in the order in which they stand", () => {
@@ -93,4 +117,5 @@ test("code keeps its places when all else is blanked, whatever is left open", ()
     expect(codeOnly(source)).toHaveLength(source.length);
   }
   expect(codeOnly("<?php f('a', \"b\"); // c\n$d;")).toBe("    ; f(   ,    );     \n$d;");
+  expect(codeOnly("ab <?= 1 ?>\n<b>")).toBe("$   ;$ 1 ; \n$  ");
 });

@@ -58,6 +58,9 @@ phprun_before_fork(static function () use ($kernel): void {
 });
 
 while (phprun_handle_request($serve)) {
+    // Empty already, unless somebody pushed a request and did not take it off.
+    while ($kernel->getContainer()->get('request_stack')->pop() !== null) {
+    }
     // exit() runs no `finally`: the kernel would take that request for one that still runs, and reset nothing any more.
     if (!$returned) {
         $kernel->shutdown();
