@@ -49,21 +49,42 @@ $serve = static function () use ($kernel, $dotenv, &$returned): void {
     $returned = true;
 };
 
-// Workers are forked from this one when it has booted. A connection that two processes share is of use to neither.
-phprun_before_fork(static function () use ($kernel): void {
+$connections = static function () use ($kernel): iterable {
     $container = $kernel->getContainer();
-    foreach ($container->has('doctrine') ? $container->get('doctrine')->getConnections() : [] as $connection) {
+    return $container->initialized('doctrine') ? $container->get('doctrine')->getConnections() : [];
+};
+
+/** After each request, also after one that ended with exit(). */
+$cleanUp = static function () use ($kernel, $connections, &$returned): void {
+    foreach ($connections() as $connection) {
+        try {
+            // A request that ended half-way may have left a transaction open: the next one must not be part of it.
+            while ($connection->isTransactionActive()) {
+                $connection->rollBack();
+            }
+        } catch (Throwable) {
+            $connection->close();
+        }
+    }
+    $container = $kernel->getContainer();
+    // Empty already, unless somebody pushed a request and did not take it off.
+    while ($container->get('request_stack')->pop() !== null) {
+    }
+    // exit() runs no `finally`: the kernel would take that request for one that still runs, and reset nothing any more.
+    if (!$returned) {
+        $container->get('services_resetter')->reset();
+        $kernel->shutdown();
+        $kernel->boot();
+    }
+};
+
+// Workers are forked from this one when it has booted. A connection that two processes share is of use to neither.
+phprun_before_fork(static function () use ($connections): void {
+    foreach ($connections() as $connection) {
         $connection->close();
     }
 });
 
 while (phprun_handle_request($serve)) {
-    // Empty already, unless somebody pushed a request and did not take it off.
-    while ($kernel->getContainer()->get('request_stack')->pop() !== null) {
-    }
-    // exit() runs no `finally`: the kernel would take that request for one that still runs, and reset nothing any more.
-    if (!$returned) {
-        $kernel->shutdown();
-        $kernel->boot();
-    }
+    $cleanUp();
 }
