@@ -238,6 +238,16 @@ static void forget_last_error(void)
     }
 }
 
+static _Thread_local mode_t mask_of_boot;
+
+/* PHP notes in BG(umask) that a script has changed it: from here on, that a request has. */
+static void note_mask(void)
+{
+    mask_of_boot = umask(077);
+    umask(mask_of_boot);
+    BG(umask) = -1;
+}
+
 static void forget_small_things(void)
 {
     php_clear_stat_cache(0, NULL, 0);
@@ -247,7 +257,7 @@ static void forget_small_things(void)
         BG(strtok_last) = NULL;
     }
     if (BG(umask) != -1) {
-        umask((mode_t)BG(umask));
+        umask(mask_of_boot);
         BG(umask) = -1;
     }
     /* output_add_rewrite_var(), and session ids in URLs */
@@ -309,6 +319,7 @@ void fresh_booted(struct app *app)
         ZVAL_DEREF(server);
         ZVAL_COPY(&app->server_of_boot, server);
     }
+    note_mask();
     zend_unset_timeout();
     fresh_close();
     app->seconds_of_boot = EG(timeout_seconds);
