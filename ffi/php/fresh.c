@@ -17,6 +17,8 @@
 /* Extensions whose state is the request's: they are told of its begin and its end. Those that are not there are NULL. */
 static zend_module_entry *filter_module, *zlib_module, *random_module, *opcache_module;
 static zend_function *clear_last_error;
+/* Of the libphp that runs, which may be newer than the headers this was compiled with. */
+static char powered_by[64];
 
 static zend_module_entry *find_module(const char *name)
 {
@@ -29,6 +31,8 @@ void fresh_startup(void)
     zlib_module = find_module("zlib");
     random_module = find_module("random");
     opcache_module = find_module("zend opcache");
+    const zend_module_entry *standard = find_module("standard");
+    snprintf(powered_by, sizeof powered_by, "X-Powered-By: PHP/%s", standard != NULL ? standard->version : PHP_VERSION);
     clear_last_error = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("error_clear_last"));
 }
 
@@ -354,7 +358,7 @@ void fresh_begin(struct app *app)
     SG(sapi_started) = 1;
     start_timer();
     if (PG(expose_php)) {
-        sapi_add_header(SAPI_PHP_VERSION_HEADER, sizeof SAPI_PHP_VERSION_HEADER - 1, 1);
+        sapi_add_header(powered_by, strlen(powered_by), 1);
     }
     start_output_handlers();
     make_superglobals();
