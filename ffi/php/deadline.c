@@ -27,6 +27,7 @@ static bool is_script_overdue(void)
            atomic_load_explicit(&app->worker->pool->workers[app->worker->number].overdue, memory_order_relaxed) != 0;
 }
 
+/* Of this thread: others may have a script that takes too long, too. */
 static _Thread_local volatile sig_atomic_t signalled;
 
 static void on_signal(int number)

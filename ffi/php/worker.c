@@ -23,6 +23,10 @@ bool worker_is_overdue(const struct phprun_pool *pool, uint32_t number)
     if (number >= pool->worker_count) {
         return false;
     }
+    /* Worker mode: its script, where it has no request. */
+    if (atomic_load(&pool->workers[number].overdue) != 0) {
+        return true;
+    }
     const uint32_t slot = atomic_load(&pool->workers[number].slot);
     return slot < pool->slot_count && atomic_load(&pool->slots[slot].flags) & PHPRUN_DEADLINE;
 }

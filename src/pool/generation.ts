@@ -461,9 +461,10 @@ export class Generation {
   }
 
   #killScript(worker: number, what: "boot" | "end"): void {
-    const { worker: limits } = this.setup.config;
+    const { bootTimeoutMs } = this.setup.config.worker;
+    if (!this.#booted) this.#bootFailure ??= tookTooLong(bootTimeoutMs);
     if (this.threads) return this.#loseThread(worker, `the ${what} of its script`);
-    this.#says.killed(worker, `its script did not ${what} within ${limits.bootTimeoutMs} ms`);
+    this.#says.killed(worker, `its script did not ${what} within ${bootTimeoutMs} ms`);
     this.#host?.send(Command.kill, worker, ANY_REQUEST);
   }
 
@@ -480,7 +481,7 @@ export class Generation {
       tookMs > bootTimeoutMs + this.setup.config.killAfterMs
     ) {
       this.#templateStage = "killed";
-      this.#bootFailure = `it took longer than ${bootTimeoutMs} ms (worker.boot_timeout_ms)`;
+      this.#bootFailure = tookTooLong(bootTimeoutMs);
       this.#host?.kill();
     }
   }
@@ -760,4 +761,8 @@ export class Generation {
 /** In good order, or without having booted, which is told elsewhere. */
 function endedByItself(exit: Exit): boolean {
   return "code" in exit && (exit.code === 0 || exit.code === EXIT_BOOT);
+}
+
+function tookTooLong(bootTimeoutMs: number): string {
+  return `it took longer than ${bootTimeoutMs} ms (worker.boot_timeout_ms)`;
 }
