@@ -482,6 +482,18 @@ struct worker *host_serve_template(void)
     return child;
 }
 
+/*
+ * The front has dealt with our report when its first command is there. What is logged before that is PHP's own start,
+ * and what the application logs while it boots is not. False: the front is gone.
+ */
+static bool wait_for_front(void)
+{
+    struct pollfd command = {.fd = host.control_fd, .events = POLLIN};
+    while (poll(&command, 1, -1) < 0 && errno == EINTR) {
+    }
+    return command.revents & POLLIN;
+}
+
 int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, int32_t spool_fd, uint32_t options)
 {
     host.control_fd = control_fd;
@@ -500,7 +512,7 @@ int32_t phprun_host_run(int32_t pool_fd, int32_t control_fd, int32_t wake_fd, in
     if (app_config.script != NULL) {
         opcache_hold();
     }
-    if (app_has(PHPRUN_APP_TEMPLATE)) {
+    if (app_has(PHPRUN_APP_TEMPLATE) && wait_for_front()) {
         /* A worker in the end, or a boot that failed. Not back to JavaScript: in a worker there is none. */
         _exit(template_run());
     }
