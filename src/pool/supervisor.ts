@@ -269,7 +269,8 @@ export class Supervisor {
     this.stopping();
     this.#ended = true;
     clearTimeout(this.#hostTimer);
-    await Promise.all([this.#abandoned, ...this.generations.map((generation) => generation.end())]);
+    // One that is still being brought up for the first time is no candidate.
+    await Promise.all([this.#abandoned, ...[...this.#undisposed].map((generation) => generation.end())]);
   }
 
   /** Resolves when nobody reads from any generation any more. After `end`. */
