@@ -85,6 +85,7 @@ void app_leave(struct app *app)
     struct worker *worker = app->worker;
     const uint64_t started_ns = app->request.slot->started_ns;
     fresh_leave(app);
+    EG(exit_status) = 0; /* what it says from here on is said of the script itself */
     app->stage = APP_WAITING;
     worker_note_idle(worker);
     /* The next request must not run as somebody else; see worker_run(). */
