@@ -8,10 +8,12 @@ import { Visitor } from "./visitor.ts";
 
 // One of the two ways to run phprun is enough here: that they do the same is the contract's business.
 const target = targets.at(-1) ?? "source";
-const FIXTURES = join(import.meta.dir, "../fixtures/apps");
+export const FIXTURES = join(import.meta.dir, "../fixtures/apps");
 
 export interface Application {
   readonly name: "plain" | "slim" | "symfony" | "laravel";
+  /** Where it is, when not in test/fixtures/apps: only its worker mode is of interest then. */
+  readonly folder?: string;
   /** Of the script for worker mode, in the application's folder. */
   readonly workerScript: string;
   /** Environment in worker mode. */
@@ -61,7 +63,7 @@ export class Running {
   async start(workerCount = 4, ...args: string[]): Promise<void> {
     this.#state = mkdtempSync(join(tmpdir(), "phprun-app-"));
     process.once("exit", this.#removeState);
-    const folder = join(FIXTURES, this.#application.name);
+    const folder = this.#application.folder ?? join(FIXTURES, this.#application.name);
     const { worker, isolation } = this.#mode;
     const script = worker ? { worker_script: join(folder, this.#application.workerScript) } : {};
     this.#server = await start({

@@ -30,7 +30,7 @@ const WARM = ['auth', 'cache', 'cookie', 'db', 'log', 'redis', 'session', 'trans
  * Not put back. To keep connections is half the point; and a model registers its event listeners once, when the first
  * request uses it, so those must not be lost.
  */
-const KEPT = ['db', 'db.factory', 'events', 'redis'];
+const KEPT = ['db', 'db.factory', 'db.transactions', 'events', 'redis'];
 
 define('LARAVEL_START', microtime(true));
 require __DIR__ . '/vendor/autoload.php';
