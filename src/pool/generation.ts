@@ -5,7 +5,7 @@ import type { PoolConfig } from "../config/config.ts";
 import { PhprunError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { PhpReport } from "../php/report.ts";
-import { Boots } from "./boots.ts";
+import { type BootActions, Booting, endedByItself } from "./booting.ts";
 import type { RestartReason } from "./counters.ts";
 import { crashScene } from "./crash-scene.ts";
 import { stepDeadline, stepSlow } from "./deadlines.ts";
@@ -20,7 +20,7 @@ import { Recycling } from "./recycling.ts";
 import { type Running, Slots } from "./slots.ts";
 import { killOrphan } from "./orphans.ts";
 import { exitOf, lossFor, restartReason } from "./worker-end.ts";
-import { describeExit, EXIT_BOOT, EXIT_CONNECTIONS, Workers } from "./workers.ts";
+import { Workers } from "./workers.ts";
 
 /** A host that does not report within this time is given up. */
 const HOST_START_MS = 30_000;
@@ -89,8 +89,6 @@ export class Generation {
   served = false;
   /** How its host ended by itself; null while it has not. */
   endedWith: string | null = null;
-  /** Worker mode: its application has connections open, so that copies of it cannot be made. */
-  hasConnections = false;
 
   /** The probe, until a worker is there to have it. */
   #unsentProbe: ProbeJob | null = null;
@@ -104,15 +102,8 @@ export class Generation {
   readonly #spoolFd: number;
   #channels: HostChannels | undefined;
   #host: HostProcess | undefined;
-  /** Worker mode; undefined in classic mode. */
-  readonly #boots: Boots | undefined;
-  /** Has the application booted, in some worker or in the template? In classic mode there is nothing to wait for. */
-  #booted: boolean;
-  /** When the template began to boot; null when there is none, or it has booted. */
-  #templateSinceMs: number | null = null;
-  #templateStage: "boots" | "asked-to-end" | "killed" = "boots";
-  /** Of the first boot that failed while none had succeeded. */
-  #bootFailure: string | null = null;
+  /** Worker mode; undefined in classic mode, where there is nothing to wait for. */
+  readonly #booting: Booting | undefined;
   /** Has the host reported, so that it takes commands? */
   #ready = false;
   #ending = false;
@@ -132,8 +123,9 @@ export class Generation {
     // A thread is not killed from outside: it ends the request itself.
     if (this.threads) this.#memory.setHardMemoryLimit(config.memoryKillBytes);
     this.workers = new Workers(config.workers.max, config.workers.min);
-    this.#booted = setup.host.app === null;
-    if (setup.host.app !== null) this.#boots = new Boots(config.worker, config.killAfterMs);
+    const { app } = setup.host;
+    if (app !== null)
+      this.#booting = new Booting(app, config, this.#memory, this.workers, this.#bootActions());
     const reforks = ((setup.host.app?.options ?? 0) & AppOption.refork) !== 0;
     this.#recycling = new Recycling(
       { maxRequests: config.maxRequests, reforkAfter: reforks ? config.worker.reforkAfter : 0 },
@@ -152,6 +144,11 @@ export class Generation {
       freed: () => hooks.freed(this),
     });
     this.#says = new GenerationLog(log, number, this.slots, (why) => hooks.renew(this, why));
+  }
+
+  /** Worker mode: its application has connections open, so that copies of it cannot be made. */
+  get hasConnections(): boolean {
+    return this.#booting?.hasConnections === true;
   }
 
   /** Resolves when nobody reads from its memory any more, which may be long after its host has ended. */
@@ -212,13 +209,15 @@ export class Generation {
       await Bun.sleep(1);
       if (this.endedWith !== null) {
         // PHP has started: it is the application that has not.
-        throw this.#hasTemplate ? this.#bootError() : startError(`its host ended with ${this.endedWith}`);
+        throw this.#booting?.hasTemplate
+          ? this.#booting.error(this.endedWith)
+          : startError(`its host ended with ${this.endedWith}`);
       }
       if (this.#ending) throw startError("it is not wanted any more");
       this.#ready = true;
       this.#says.silent = false;
       this.report = { ...report, startupErrors: [...new Set(complaints)] };
-      if (this.#hasTemplate && !this.#booted) this.#templateSinceMs = performance.now();
+      this.#booting?.hostStarted(performance.now());
       this.#topUp();
       return this.report;
     } catch (error) {
@@ -238,47 +237,22 @@ export class Generation {
    * what PHP says of it when the first boot fails.
    */
   async booted(): Promise<void> {
-    if (this.#boots === undefined) return;
+    const booting = this.#booting;
+    if (booting === undefined) return;
     const complaints: string[] = [];
     this.#says.collect(complaints);
     try {
-      while (!this.#hasBooted()) {
-        if (this.#bootFailure !== null || this.endedWith !== null || this.#ending) {
+      while (!booting.hasBooted()) {
+        if (booting.hasFailed || this.endedWith !== null || this.#ending) {
           // What PHP logged about it comes on another socket.
           await (this.endedWith === null ? Bun.sleep(5) : this.#channels?.drained(LAST_WORDS_MS));
-          throw withComplaints(this.#bootError(), complaints);
+          throw withComplaints(booting.error(this.endedWith), complaints);
         }
         await Bun.sleep(1);
       }
     } finally {
       this.#says.collect(null);
     }
-  }
-
-  #bootError(): PhprunError {
-    const { script = "" } = this.setup.host.app ?? {};
-    if (this.hasConnections) return new PhprunError("BOOT_CONNECTIONS", `${script} has connections open`);
-    const host =
-      this.endedWith === null ? "it is not wanted any more" : `its host ended with ${this.endedWith}`;
-    const why = this.#bootFailure ?? host;
-    return new PhprunError("BOOT", `The worker script ${script} did not boot${why === "" ? "" : `: ${why}`}`);
-  }
-
-  #hasBooted(): boolean {
-    if (this.#booted && !this.#hasTemplate) return true;
-    const there = this.workers.all.some(
-      ({ number, state }) => state === "running" && this.#memory.worker(number).bootedNs > 0,
-    );
-    if (there && !this.#booted) {
-      this.#booted = true;
-      // The first has shown that it works: the others follow.
-      this.#topUp();
-    }
-    return there;
-  }
-
-  get #hasTemplate(): boolean {
-    return ((this.setup.host.app?.options ?? 0) & AppOption.template) !== 0;
   }
 
   /** Has one request answered, before any other gets here. Throws with the reason when it is not answered well. */
@@ -307,7 +281,7 @@ export class Generation {
   /** Resolves when every worker that is wanted is there, so that it can do at once what the one before it did. */
   async complete(): Promise<void> {
     const { bootTimeoutMs } = this.setup.config.worker;
-    const deadlineMs = performance.now() + (this.#boots === undefined ? COMPLETE_MS : bootTimeoutMs);
+    const deadlineMs = performance.now() + (this.#booting === undefined ? COMPLETE_MS : bootTimeoutMs);
     while (this.#able() < this.workers.wanted && performance.now() < deadlineMs) {
       if (this.#ending) return;
       await Bun.sleep(1);
@@ -316,11 +290,7 @@ export class Generation {
 
   /** Workers that are there, and have booted. */
   #able(): number {
-    if (this.#boots === undefined) return this.workers.running;
-    let count = 0;
-    for (const { number, state } of this.workers.all)
-      if (state === "running" && this.#memory.worker(number).bootedNs > 0) count++;
-    return count;
+    return this.#booting?.able ?? this.workers.running;
   }
 
   /** It waits for the first worker, and comes before all that others ask of it. */
@@ -415,7 +385,7 @@ export class Generation {
 
   /** Lets every job look at its client, and kills what is overdue. */
   sweep(nowMs: number, stepMs: number): void {
-    this.#sweepBoots(nowMs);
+    if (this.isUp) this.#booting?.sweep(nowMs);
     if (this.slots.inFlight === 0) return;
     // A worker stopped between completing something and waking us would hold up everybody's answers.
     this.slots.drain();
@@ -444,46 +414,21 @@ export class Generation {
     this.#host?.send(Command.kill, worker, this.#memory.requestId(slot));
   }
 
-  /** Worker mode: scripts that boot, or end, and take too long for it. */
-  #sweepBoots(nowMs: number): void {
-    if (this.#boots === undefined || !this.isUp) return;
-    if (!this.#booted) this.#hasBooted();
-    this.#sweepTemplate(nowMs);
-    for (const { number, state } of this.workers.all) {
-      if (state === "absent" || state === "starting" || state === "lost") continue;
-      const { state: now } = this.#memory.worker(number);
-      const due = this.#boots.step(number, now, nowMs);
-      if (due === "nothing") continue;
-      this.#memory.overdue(number);
-      if (due === "ask-to-end") this.#host?.send(Command.deadline, number);
-      else this.#killScript(number, now === WorkerState.starting ? "boot" : "end");
-    }
-  }
-
-  #killScript(worker: number, what: "boot" | "end"): void {
-    const { bootTimeoutMs } = this.setup.config.worker;
-    if (!this.#booted) this.#bootFailure ??= tookTooLong(bootTimeoutMs);
-    if (this.threads) return this.#loseThread(worker, `the ${what} of its script`);
-    this.#says.killed(worker, `its script did not ${what} within ${bootTimeoutMs} ms`);
-    this.#host?.send(Command.kill, worker, ANY_REQUEST);
-  }
-
-  /** The host itself, while the application boots in it. */
-  #sweepTemplate(nowMs: number): void {
-    if (this.#templateSinceMs === null) return;
-    const { bootTimeoutMs } = this.setup.config.worker;
-    const tookMs = nowMs - this.#templateSinceMs;
-    if (this.#templateStage === "boots" && tookMs > bootTimeoutMs) {
-      this.#templateStage = "asked-to-end";
-      this.#host?.signal(DEADLINE_SIGNAL);
-    } else if (
-      this.#templateStage === "asked-to-end" &&
-      tookMs > bootTimeoutMs + this.setup.config.killAfterMs
-    ) {
-      this.#templateStage = "killed";
-      this.#bootFailure = tookTooLong(bootTimeoutMs);
-      this.#host?.kill();
-    }
+  #bootActions(): BootActions {
+    return {
+      askToEnd: (worker) => this.#host?.send(Command.deadline, worker),
+      kill: (worker, what) => {
+        if (this.threads) return this.#loseThread(worker, `the ${what} of its script`);
+        this.#says.killed(
+          worker,
+          `its script did not ${what} within ${this.setup.config.worker.bootTimeoutMs} ms`,
+        );
+        this.#host?.send(Command.kill, worker, ANY_REQUEST);
+      },
+      askTemplateToEnd: () => this.#host?.signal(DEADLINE_SIGNAL),
+      killTemplate: () => this.#host?.kill(),
+      first: () => this.#topUp(),
+    };
   }
 
   #stepDeadline(slot: number, running: Running, nowMs: number, stepMs: number): void {
@@ -553,17 +498,12 @@ export class Generation {
     clearTimeout(this.#respawnTimer);
     if (!this.#ready || this.#ending) return;
     const nowMs = performance.now();
-    for (const { number } of this.workers.takeDue(nowMs, this.#mayStart))
+    for (const { number } of this.workers.takeDue(nowMs, this.#booting?.mayStart))
       this.#host?.send(Command.spawn, number, this.number);
     // Those that wait for the first to boot are started when it has.
-    if (this.#mayStart === 0) return;
+    if (this.#booting?.mayStart === 0) return;
     const nextMs = this.workers.nextDueMs();
     if (Number.isFinite(nextMs)) this.#respawnTimer = setTimeout(() => this.#topUp(), nextMs - nowMs + 1);
-  }
-
-  /** Until one has shown that the application boots, the others wait: a broken one is told of once. */
-  get #mayStart(): number {
-    return this.#booted || this.#hasTemplate ? Number.POSITIVE_INFINITY : Math.max(0, 1 - this.workers.alive);
   }
 
   #countWorkers(): void {
@@ -574,8 +514,7 @@ export class Generation {
   #workerEvent(event: Exclude<HostEvent, { kind: "report" }>): void {
     // It may have booted before we were done with its report.
     if (event.kind === "booted") {
-      this.#templateSinceMs = null;
-      this.#booted = true;
+      this.#booting?.templateBooted();
       return;
     }
     // What a host that is ending still has to say of workers that nobody waits for.
@@ -633,10 +572,8 @@ export class Generation {
 
   #exited(worker: number, pid: number, exit: Exit): void {
     this.#recycling.ended(worker);
-    this.#boots?.forget(worker);
-    const { requests, leaving, ownBytes, bootedNs } = this.#memory.worker(worker);
-    const neverBooted = this.#boots !== undefined && bootedNs === 0;
-    if (neverBooted && !this.#booted) this.#bootFailure ??= endedByItself(exit) ? "" : describeExit(exit);
+    const { requests, leaving, ownBytes } = this.#memory.worker(worker);
+    const neverBooted = this.#booting?.workerEnded(worker, exit) ?? false;
     const retiredFor = this.workers.all[worker]?.retiredFor ?? null;
     const running = this.#bury(worker, pid, exit);
     this.workers.apply(
@@ -690,15 +627,13 @@ export class Generation {
     clearTimeout(this.#respawnTimer);
     if (this.#ending) return;
     this.endedWith = how;
-    this.#templateSinceMs = null;
-    this.hasConnections = "code" in exit && exit.code === EXIT_CONNECTIONS;
-    if (!this.#booted && this.#hasTemplate && endedByItself(exit)) this.#bootFailure ??= "";
+    this.#booting?.hostEnded(exit);
     // Before it was ready, who started it hears of it.
     if (!wasReady) return;
     this.#ending = true;
     this.#sendProbe();
     // That it did not boot, or that it cannot be forked from, is told by whoever waits for it.
-    if (this.#bootFailure === null && !this.hasConnections)
+    if (this.#booting?.hasFailed !== true && !this.hasConnections)
       this.#log.error(`host ended with ${how}`, { gen: this.number });
     this.slots.workers = 0;
     const loss: Loss = { kind: "died", exit: this.threads ? exit : ITS_HOST_DIED };
@@ -756,13 +691,4 @@ export class Generation {
     if (failedStarts > 0) return `its workers end right after their start, ${failedStarts} times in a row`;
     return `no answer within ${this.setup.probe.timeoutMs} ms`;
   }
-}
-
-/** In good order, or without having booted, which is told elsewhere. */
-function endedByItself(exit: Exit): boolean {
-  return "code" in exit && (exit.code === 0 || exit.code === EXIT_BOOT);
-}
-
-function tookTooLong(bootTimeoutMs: number): string {
-  return `it took longer than ${bootTimeoutMs} ms (worker.boot_timeout_ms)`;
 }
