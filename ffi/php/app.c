@@ -273,6 +273,32 @@ int app_run(struct worker *worker)
     return app.leaving == PHPRUN_LEAVING_BOOT ? PHPRUN_EXIT_BOOT : 0;
 }
 
+/*
+ * As zend_user_exception_handler(), which drops what the handler itself throws: elsewhere that would have ended PHP's
+ * request before it came back.
+ */
+static void call_exception_handler(void)
+{
+    zend_object *thrown = EG(exception);
+    EG(exception) = NULL;
+    zval handler, argument, result;
+    ZVAL_COPY_VALUE(&handler, &EG(user_exception_handler));
+    zend_stack_push(&EG(user_exception_handlers), &handler);
+    ZVAL_UNDEF(&EG(user_exception_handler));
+    ZVAL_OBJ(&argument, thrown);
+    ZVAL_UNDEF(&result);
+    call_user_function(NULL, NULL, &handler, &result, 1, &argument);
+    zval_ptr_dtor(&result);
+    OBJ_RELEASE(thrown);
+    if (Z_TYPE(EG(user_exception_handler)) == IS_UNDEF) {
+        const zval *before = zend_stack_top(&EG(user_exception_handlers));
+        if (before != NULL) {
+            ZVAL_COPY_VALUE(&EG(user_exception_handler), before);
+            zend_stack_del_top(&EG(user_exception_handlers));
+        }
+    }
+}
+
 void app_settle_exception(struct app *app)
 {
     if (EG(exception) == NULL) {
@@ -283,12 +309,12 @@ void app_settle_exception(struct app *app)
         return;
     }
     if (Z_TYPE(EG(user_exception_handler)) != IS_UNDEF) {
-        zend_user_exception_handler();
-    }
-    if (EG(exception) != NULL) {
-        zend_exception_error(EG(exception), E_ERROR);
+        call_exception_handler();
     }
     /* Its handler may have called exit(). */
+    if (EG(exception) != NULL && !zend_is_unwind_exit(EG(exception)) && !zend_is_graceful_exit(EG(exception))) {
+        zend_exception_error(EG(exception), E_ERROR);
+    }
     zend_clear_exception();
     if (app_has(PHPRUN_APP_RECYCLE_ON_EXCEPTION)) {
         app->leaving = PHPRUN_LEAVING_EXCEPTION;
