@@ -87,6 +87,8 @@ void app_leave(struct app *app)
     fresh_leave(app);
     EG(exit_status) = 0; /* what it says from here on is said of the script itself */
     app->stage = APP_WAITING;
+    /* An uncaught exception was its request's: when the script ends, it tells how that has ended. */
+    EG(exit_status) = 0;
     worker_note_idle(worker);
     /* The next request must not run as somebody else; see worker_run(). */
     if (app->leaving == PHPRUN_LEAVING_NOT) {
