@@ -85,7 +85,6 @@ void app_leave(struct app *app)
     struct worker *worker = app->worker;
     const uint64_t started_ns = app->request.slot->started_ns;
     fresh_leave(app);
-    EG(exit_status) = 0; /* what it says from here on is said of the script itself */
     app->stage = APP_WAITING;
     /* An uncaught exception was its request's: when the script ends, it tells how that has ended. */
     EG(exit_status) = 0;
