@@ -66,6 +66,8 @@ static void respond(struct app *app)
     leave_if_forked(app);
     app_settle_exception(app);
     request_mark_failed(request);
+    /* Some builds of PHP end a script without memory as exit() does: it is fatal all the same. */
+    stop_if_unclean();
     run_shutdown_functions(app);
     stop_if_unclean();
     php_output_end_all();
