@@ -1,8 +1,9 @@
 import { describe, expect } from "bun:test";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
-import { Connection, type HttpResponse, test } from "../harness.ts";
+import { Connection, type HttpResponse } from "../harness.ts";
 import { get, requestBytes, send } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 /** What no client should send: each gets a clear answer or is cut off, and nobody else notices. */

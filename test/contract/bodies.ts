@@ -1,8 +1,9 @@
 import { describe, expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Connection, curl, type Server, test } from "../harness.ts";
+import { Connection, curl, type Server } from "../harness.ts";
 import { get, newId, requestBytes } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 const MB = 1024 * 1024;

@@ -1,6 +1,7 @@
 import { describe, expect } from "bun:test";
-import { Connection, raw, test } from "../harness.ts";
+import { Connection, raw } from "../harness.ts";
 import { get, requestBytes, send } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 import type { Report } from "./report.ts";
 

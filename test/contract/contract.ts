@@ -13,6 +13,7 @@ import {
   test,
 } from "../harness.ts";
 import { ztsLibphp } from "../zts.ts";
+import { exclude } from "./contract-test.ts";
 import { badInput } from "./bad-input.ts";
 import { bodies } from "./bodies.ts";
 import { bunLimits } from "./bun-limits.ts";
@@ -25,13 +26,18 @@ import { proxies } from "./proxies.ts";
 import { responses } from "./responses.ts";
 import { sessions } from "./sessions.ts";
 import { superglobals } from "./superglobals.ts";
+import { NOT_IN_WORKER_MODE } from "./worker-mode.ts";
 import { timeLimits } from "./time-limits.ts";
 import { uploads } from "./uploads.ts";
+
+/** How PHP answers: each request from the top of a script, or all from one that has booted. */
+export type Mode = "classic" | "worker";
 
 /** What the contract is checked against. */
 export interface Subject {
   /** undefined: what phprun chooses. */
   readonly isolation: Isolation | undefined;
+  readonly mode: Mode;
   readonly url: string;
   /** Four workers and generous limits. */
   readonly server: Server;
@@ -59,17 +65,29 @@ const PARTS = [
 ];
 
 /** What every way of serving PHP over HTTP must do. */
-export function contract(name: string, subject: () => Subject): void {
+export function contract(name: string, subject: () => Subject, mode: Mode = "classic"): void {
   describe(name, () => {
+    exclude(mode === "worker" ? NOT_IN_WORKER_MODE : new Map());
     for (const part of PARTS) part(subject);
   });
 }
 
 const fixtures = join(import.meta.dir, "../fixtures/contract");
 
+/** Includes the script that a request's path names, from one that has booted before. */
+export const workerScript = join(import.meta.dir, "../fixtures/contract-worker.php");
+
+/** The same configuration in worker mode: every pool answers from the one script. */
+function inMode(mode: Mode, config: Tree): Tree {
+  if (mode === "classic") return config;
+  const pools = (config["pools"] ?? [{ name: "contract" }]) as readonly Tree[];
+  return { ...config, pools: pools.map((pool) => ({ worker_script: workerScript, ...pool })) };
+}
+
 /** Runs the contract against one pair of servers of this kind, shared by all tests of the file. */
-export function testTarget(target: Target, workers?: Isolation): void {
-  const name = workers === undefined ? target : `${target}, isolation: ${workers}`;
+export function testTarget(target: Target, workers?: Isolation, mode: Mode = "classic"): void {
+  const kind = workers === undefined ? target : `${target}, isolation: ${workers}`;
+  const name = mode === "classic" ? kind : `${kind}, worker mode`;
   if (!targets.includes(target)) {
     test.skip(`contract of the ${name}: not chosen, or not built`, () => {});
     return;
@@ -86,6 +104,7 @@ export function testTarget(target: Target, workers?: Isolation): void {
       docroot: fixtures,
       ...(workers === undefined ? {} : { isolation: workers }),
       ...options,
+      config: inMode(mode, options.config ?? {}),
     });
   beforeAll(async () => {
     const configs = [generous(folder), strict(folder)];
@@ -95,11 +114,15 @@ export function testTarget(target: Target, workers?: Isolation): void {
     await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
     rmSync(folder, { recursive: true });
   });
-  contract(name, () => {
-    const [server, second] = servers;
-    if (server === undefined || second === undefined) throw new Error("The servers have not started");
-    return { isolation: workers, url: server.url, server, strict: second, start: startOne };
-  });
+  contract(
+    name,
+    () => {
+      const [server, second] = servers;
+      if (server === undefined || second === undefined) throw new Error("The servers have not started");
+      return { isolation: workers, mode, url: server.url, server, strict: second, start: startOne };
+    },
+    mode,
+  );
 }
 
 const generous = (folder: string): Tree => ({

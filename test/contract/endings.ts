@@ -1,6 +1,7 @@
 import { describe, expect } from "bun:test";
-import { Connection, raw, test } from "../harness.ts";
+import { Connection, raw } from "../harness.ts";
 import { get, newId, requestBytes } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 /** Output on its way out, and the ways in which a script may end. */

@@ -1,6 +1,7 @@
 import { describe, expect } from "bun:test";
-import { Connection, test } from "../harness.ts";
+import { Connection } from "../harness.ts";
 import { get, newId, requestBytes } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 const HOW = [
@@ -49,7 +50,7 @@ export function failures(subject: () => Subject): void {
         const from = server.log.mark();
         await ask(how, "start");
         await server.waitForLog(
-          /error PHP Fatal error: .*fatal\.php.*pool=contract worker=\d .*script=\S*fatal\.php/,
+          /error PHP Fatal error: .*fatal\.php.*pool=contract worker=\d .*script=\S*(fatal|contract-worker)\.php/,
           from,
         );
         await server.waitForLog(/the shutdown function ran/, from);

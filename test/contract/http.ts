@@ -2,8 +2,9 @@ import { describe, expect } from "bun:test";
 import { existsSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
-import { Connection, curl, raw, test } from "../harness.ts";
+import { Connection, curl, raw } from "../harness.ts";
 import { get, newId, requestBytes, send } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 import type { Report } from "./report.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { test } from "../harness.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 /** Requests that share a worker share nothing else. */
@@ -46,7 +46,7 @@ export function isolation(subject: () => Subject): void {
         'Pool </td><td class="v">contract',
         "Worker",
         "Generation",
-        "classic",
+        subject().mode,
         subject().isolation ?? "process",
       ]) {
         expect(section.slice(0, 1500)).toContain(row);

@@ -1,8 +1,9 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { eventually, sizeOf, test } from "../harness.ts";
+import { eventually, sizeOf } from "../harness.ts";
 import { get, newId, send } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 export function logs(subject: () => Subject): void {
@@ -73,7 +74,7 @@ export function logs(subject: () => Subject): void {
       const { server, url } = subject();
       const id = newId();
       await get(url, `/log.php?id=${id}`);
-      const tags = "pool=contract worker=\\d gen=\\d+ pid=\\d+ script=\\S*/log\\.php";
+      const tags = "pool=contract worker=\\d gen=\\d+ pid=\\d+ script=\\S*/(log|contract-worker)\\.php";
       await server.waitForLog(new RegExp(`info  a message ${id} ${tags}`));
       await server.waitForLog(new RegExp(`two\\\\nlines ${id} ${tags}`));
       await server.waitForLog(new RegExp(`PHP Notice: +a notice ${id} in .* ${tags}`));

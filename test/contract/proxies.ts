@@ -1,6 +1,6 @@
 import { describe, expect } from "bun:test";
-import { test } from "../harness.ts";
 import { get } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 import type { Report } from "./report.ts";
 

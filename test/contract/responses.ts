@@ -1,8 +1,8 @@
 import { describe, expect } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "../harness.ts";
 import { get, send } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 /** What a script says about its response. */
@@ -41,7 +41,7 @@ export function responses(subject: () => Subject): void {
       expect(answer.all("x-sendfile")).toEqual([]);
       expect(answer.text).toBe("body");
       await server.waitForLog(
-        /asks the server to send a file \(X-Sendfile\).*script=\S+hand-over\.php/,
+        /asks the server to send a file \(X-Sendfile\).*script=\S+(hand-over|contract-worker)\.php/,
         from,
       );
     });

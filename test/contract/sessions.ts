@@ -1,6 +1,6 @@
 import { describe, expect } from "bun:test";
-import { test } from "../harness.ts";
 import { get, newId } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
 export function sessions(subject: () => Subject): void {

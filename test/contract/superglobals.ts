@@ -1,7 +1,7 @@
 import { describe, expect } from "bun:test";
 import { realpathSync } from "node:fs";
-import { test } from "../harness.ts";
 import { get, send } from "./ask.ts";
+import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 import { type Report, report } from "./report.ts";
 

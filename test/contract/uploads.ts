@@ -1,9 +1,10 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { curl, eventually, raw, test } from "../harness.ts";
+import { curl, eventually, raw } from "../harness.ts";
 import { get, requestBytes } from "./ask.ts";
-import type { Subject } from "./contract.ts";
+import { test } from "./contract-test.ts";
+import { type Subject, workerScript } from "./contract.ts";
 
 interface Uploaded {
   readonly field: string;
@@ -86,7 +87,10 @@ export function uploads(subject: () => Subject): void {
     });
 
     test("upload_tmp_dir and open_basedir hold for uploads", async () => {
-      const ini = { upload_tmp_dir: "/dev/shm", open_basedir: `${subject().server.docroot}:/dev/shm` };
+      const ini = {
+        upload_tmp_dir: "/dev/shm",
+        open_basedir: `${subject().server.docroot}:${workerScript}:/dev/shm`,
+      };
       await using server = await subject().start({ config: { php: { ini } } });
       for (let i = 0; i < 3; i++) {
         const got = await post(server.url, { file: file(100, "a") });

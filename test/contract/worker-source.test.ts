@@ -1,0 +1,3 @@
+import { testTarget } from "./contract.ts";
+
+testTarget("source", "process", "worker");
