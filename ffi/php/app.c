@@ -93,6 +93,7 @@ static bool fork_from_template(struct app *app)
 bool app_booted(struct app *app)
 {
     app->booted_at = unix_time();
+    session_close_boots();
     if (!template_waits()) {
         fresh_booted(app);
     } else if (!fork_from_template(app)) {

@@ -78,6 +78,7 @@ void fresh_close(void);                 /* behind that */
 
 /* session.c */
 void session_startup(void);
+void session_close_boots(void); /* before a fork */
 void session_booted(void);
 void session_begin(void);
 void session_end(void);

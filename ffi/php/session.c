@@ -45,16 +45,20 @@ void session_startup(void)
     module = zend_hash_str_find_ptr(&module_registry, ZEND_STRL("session"));
 }
 
+/* One that the boot itself has opened is not the first client's; nor is its lock the template's. */
+void session_close_boots(void)
+{
+    if (module != NULL && globals()->session_status == php_session_active) {
+        log_text(LOG_LEVEL_WARN, "The worker script has started a session while it booted: it is closed, sessions "
+                                 "belong to requests");
+        php_session_flush(1);
+    }
+}
+
 void session_booted(void)
 {
     if (module == NULL) {
         return;
-    }
-    /* One that the boot itself has opened is not the first client's. */
-    if (globals()->session_status == php_session_active) {
-        log_text(LOG_LEVEL_WARN, "The worker script has started a session while it booted: it is closed, sessions "
-                                 "belong to requests");
-        php_session_flush(1);
     }
     for (size_t i = 0; i < HANDLER_FUNCTIONS; i++) {
         ZVAL_COPY(&boot.functions[i], &handler_functions()[i]);
