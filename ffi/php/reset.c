@@ -95,18 +95,30 @@ static void reset_ini_entry(zend_ini_entry *entry)
     zend_string_release(name);
 }
 
+/* ini_restore() takes back what the boot has set, too. */
+static void restore_what_boot_has_set(void)
+{
+    zend_string *name;
+    ZEND_HASH_FOREACH_STR_KEY(boot.ini, name) {
+        zend_ini_entry *entry = zend_hash_find_ptr(EG(ini_directives), name);
+        if (entry != NULL) {
+            reset_ini_entry(entry);
+        }
+    } ZEND_HASH_FOREACH_END();
+}
+
 static void reset_ini(void)
 {
-    if (EG(modified_ini_directives) == NULL) {
-        return;
+    if (EG(modified_ini_directives) != NULL) {
+        /* It changes under our hands. */
+        HashTable *modified = zend_array_dup(EG(modified_ini_directives));
+        zend_ini_entry *entry;
+        ZEND_HASH_FOREACH_PTR(modified, entry) {
+            reset_ini_entry(entry);
+        } ZEND_HASH_FOREACH_END();
+        zend_array_destroy(modified);
     }
-    /* It changes under our hands. */
-    HashTable *modified = zend_array_dup(EG(modified_ini_directives));
-    zend_ini_entry *entry;
-    ZEND_HASH_FOREACH_PTR(modified, entry) {
-        reset_ini_entry(entry);
-    } ZEND_HASH_FOREACH_END();
-    zend_array_destroy(modified);
+    restore_what_boot_has_set();
 }
 
 /* ---- environment ------------------------------------------------------------------------------------------------- */
@@ -117,6 +129,8 @@ static void reset_ini(void)
  */
 static void note_env(void)
 {
+    /* Where no script has named it yet, a request would make it, and leave it behind. */
+    zend_is_auto_global_str(ZEND_STRL("_ENV"));
     zval *env = zend_hash_str_find(&EG(symbol_table), ZEND_STRL("_ENV"));
     if (env != NULL) {
         ZVAL_DEREF(env);
