@@ -1,3 +1,4 @@
+import { isRight, type RightAnswer, templateOf } from "./right-answer.ts";
 import type { Stack } from "./stacks/stack.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -31,28 +32,38 @@ export async function ask(stack: Stack, workload: Workload): Promise<Answer> {
   return { body, curlCpuSeconds: Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6 };
 }
 
-/** Asks each server once. All answers must be as the workload says, and the same to the byte. */
-export async function agreedAnswer(stacks: readonly Stack[], workload: Workload): Promise<Uint8Array> {
-  let agreed: { body: Uint8Array; stack: Stack } | undefined;
+/**
+ * Asks each server once, and tells what all its answers must be. They must be as the workload says; and the same to
+ * the byte on all servers, unless the workload is a template.
+ */
+export async function agreedAnswers(stacks: readonly Stack[], workload: Workload): Promise<RightAnswer[]> {
+  const agreed: RightAnswer[] = [];
   for (const stack of stacks) {
     const { body } = await ask(stack, workload);
-    if (workload.bodyBytes !== undefined && body.length !== workload.bodyBytes) {
+    const right = templateOf(workload, stack) ?? { bytes: checkedBytes(stack, workload, body) };
+    const first = agreed[0];
+    if (!isRight(right, body))
+      throw new Error(`${stack.title} answers ${workload.path} with ${preview(body)}`);
+    if (first !== undefined && "bytes" in first && !isRight(first, body)) {
       throw new Error(
-        `${stack.title} sends ${body.length} bytes for ${workload.path}, not ${workload.bodyBytes}`,
+        `${stack.title} and ${stacks[0]!.title} answer ${workload.path} differently: ${preview(body)} and ${preview(first.bytes)}`,
       );
     }
-    if (
-      !Buffer.from(body).toString("latin1", 0, workload.startsWith.length).startsWith(workload.startsWith)
-    ) {
-      throw new Error(`${stack.title} answers ${workload.path} with ${preview(body)}`);
-    }
-    agreed ??= { body, stack };
-    if (Buffer.compare(agreed.body, body) === 0) continue;
-    throw new Error(
-      `${stack.title} and ${agreed.stack.title} answer ${workload.path} differently: ${preview(body)} and ${preview(agreed.body)}`,
-    );
+    agreed.push(right);
   }
-  return agreed?.body ?? new Uint8Array();
+  return agreed;
+}
+
+export async function agreedAnswer(stack: Stack, workload: Workload): Promise<RightAnswer> {
+  return (await agreedAnswers([stack], workload))[0]!;
+}
+
+function checkedBytes(stack: Stack, { path, bodyBytes, startsWith }: Workload, body: Uint8Array): Uint8Array {
+  if (bodyBytes !== undefined && body.length !== bodyBytes)
+    throw new Error(`${stack.title} sends ${body.length} bytes for ${path}, not ${bodyBytes}`);
+  if (!Buffer.from(body).toString("latin1", 0, startsWith.length).startsWith(startsWith))
+    throw new Error(`${stack.title} answers ${path} with ${preview(body)}`);
+  return body;
 }
 
 function preview(body: Uint8Array): string {

@@ -12,6 +12,7 @@ const MIB = 1024 ** 2;
 /** What was aimed at, and whether it was reached. Leaves out what was not measured. */
 export function judge(results: Results): Goal[] {
   const goals = results.workloads.flatMap(judgeWorkload);
+  goals.push(...(results.workerMode ?? []).flatMap(judgeWorkerMode));
   const ours = rows(results.memory).find(({ stack }) => stack === "phprun");
   if (ours !== undefined) {
     goals.push(atMost("idle worker, PSS", ours.workerPssBytes / MIB, 2, "MiB"));
@@ -45,6 +46,19 @@ function judgeWorkload(result: WorkloadResult): Goal[] {
     goals.push(atMost(`${result.title}, p99`, ours.p99Ms, lowest, "ms"));
   }
   return goals;
+}
+
+function judgeWorkerMode(result: WorkloadResult): Goal[] {
+  const title = `${result.title}, worker mode`;
+  if ("rejected" in result) return [{ what: title, aim: "a valid run", found: "rejected", met: false }];
+  const toBest = ratio(result, "fpm-best", "worker");
+  const toClassic = ratio(result, "phprun", "worker");
+  return [
+    ...(toBest === undefined ? [] : [atLeast(`${title} ÷ fpm at its best`, toBest, result.goal.best)]),
+    ...(toClassic === undefined || result.goal.classic === undefined
+      ? []
+      : [atLeast(`${title} ÷ classic mode`, toClassic, result.goal.classic)]),
+  ];
 }
 
 export function atLeast(what: string, found: number, aim: number): Goal {

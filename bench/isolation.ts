@@ -109,7 +109,7 @@ export async function compareIsolations(
     memory: await measure("memory", async (isolation) =>
       using(await start(isolation, MEMORY_WORKERS), async (stack) => {
         const idle = await settledMemory(stack);
-        await runLoad(scratch, stack.port, hello, 2000, await agreedAnswer([stack], hello));
+        await runLoad(scratch, stack.port, hello, 2000, { right: await agreedAnswer(stack, hello) });
         return { isolation, idle, loaded: await settledMemory(stack) };
       }),
     ),

@@ -1,5 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import { luaPattern, type RightAnswer } from "./right-answer.ts";
 import type { Scratch } from "./scratch.ts";
+import type { Sessions } from "./sessions.ts";
 import type { Workload } from "./workloads.ts";
 
 export interface LoadResult {
@@ -18,15 +20,22 @@ interface Summary extends Omit<LoadResult, "wrkCpuSeconds"> {
   readonly wrong: number;
 }
 
+/** What wrk is to know of the server it asks. */
+export interface Partner {
+  /** Compare every body with it. */
+  readonly right?: RightAnswer | undefined;
+  readonly sessions?: Sessions | undefined;
+}
+
 /** One run of wrk. Throws when any answer was not as it should be. */
 export async function runLoad(
   scratch: Scratch,
   port: number,
   workload: Workload,
   durationMs: number,
-  expected: Uint8Array | undefined,
+  partner: Partner,
 ): Promise<LoadResult> {
-  const script = writeScript(scratch, workload, expected);
+  const script = writeScript(scratch, port, workload, partner);
   const child = Bun.spawn(
     [
       "wrk",
@@ -50,26 +59,41 @@ export async function runLoad(
   if ((await child.exited) !== 0 || line === undefined) throw new Error(`wrk failed: ${output}${errors}`);
   const summary = JSON.parse(line) as Summary;
   check(summary, workload);
+  partner.sessions?.asked(summary.requests, workload.connections);
   const usage = child.resourceUsage()?.cpuTime;
   return { ...summary, wrkCpuSeconds: Number(usage?.total ?? 0) / 1e6 };
 }
 
 /**
  * wrk's own counters tell statuses, timeouts and broken connections. Comparing every body costs the client more
- * than some servers spend on it, so only the warm-up does that (with `expected`); measured rounds compare the
- * bytes received, and a sampler compares whole answers meanwhile (see sampler.ts).
+ * than some servers spend on it, so only the warm-up does that; measured rounds compare the bytes received, and a
+ * sampler compares whole answers meanwhile (see sampler.ts). Where a server works hard for each answer, as frameworks
+ * do, and the answers differ in length, every body is looked at always.
  */
-function writeScript(scratch: Scratch, workload: Workload, expected: Uint8Array | undefined): string {
+function writeScript(
+  scratch: Scratch,
+  port: number,
+  workload: Workload,
+  { right, sessions }: Partner,
+): string {
   let lua = readFileSync(`${import.meta.dirname}/wrk.lua`, "utf8");
   if (workload.body !== undefined) {
     lua = `wrk.method = "POST"\nwrk.body = ${JSON.stringify(workload.body)}\n${lua}`;
   }
-  if (expected !== undefined) {
-    const file = scratch.path(`${workload.name}.expected`);
-    writeFileSync(file, expected);
+  const name = `${workload.name}.${port}`;
+  if (right !== undefined && "bytes" in right) {
+    const file = scratch.path(`${name}.expected`);
+    writeFileSync(file, right.bytes);
     lua = `expected_file = ${JSON.stringify(file)}\n${lua}`;
+  } else if (right !== undefined) {
+    lua = `expected_pattern = ${JSON.stringify(luaPattern(right.template))}\n${lua}`;
   }
-  const path = scratch.path(`${workload.name}${expected === undefined ? "" : ".checked"}.lua`);
+  if (sessions !== undefined) {
+    const file = scratch.path(`${name}.cookies`);
+    writeFileSync(file, sessions.cookies.map((cookie) => `${cookie}\n`).join(""));
+    lua = `cookies_file = ${JSON.stringify(file)}\n${lua}`;
+  }
+  const path = scratch.path(`${name}${right === undefined ? "" : ".checked"}.lua`);
   writeFileSync(path, lua);
   return path;
 }

@@ -3,6 +3,7 @@
  * Where does phprun's time go? Counts system calls per request of the front and of a worker, and samples both.
  *
  *   bun bench/profile.ts [--workload hello] [--seconds 3] [--workers 2] [--phprun FILE] [--no-perf] [--against-fpm]
+ *   bun bench/profile.ts --worker-mode …                   the same answer in classic mode, then in worker mode
  *   bun bench/profile.ts --isolation [--libphp FILE] …     threads, then processes, on the same thread-safe PHP
  *
  * Needs strace, and for the samples perf (Debian: strace, linux-perf). Both slow down what they watch, so look at the
@@ -36,6 +37,7 @@ const { values } = parseArgs({
     "no-perf": { type: "boolean", default: false },
     "against-fpm": { type: "boolean", default: false },
     isolation: { type: "boolean", default: false },
+    "worker-mode": { type: "boolean", default: false },
     libphp: { type: "string", default: ztsLibphp ?? "" },
   },
 });
@@ -51,28 +53,37 @@ copyFileSync(values.phprun, scratch.path("phprun"));
 
 if (values.isolation) {
   for (const isolation of ["thread", "process"] as const) {
-    await profilePhprun(workload, { isolation, libphp: values.libphp });
+    await profilePhprun(workload, { on: { isolation, libphp: values.libphp } });
   }
+} else if (values["worker-mode"]) {
+  // Whatever the workload's path: a worker script answers all of them, with what hello.php says.
+  if (workload.name !== "hello")
+    throw new Error("Cannot profile worker mode: its script says hello world only");
+  for (const mode of ["classic", "worker"] as const) await profilePhprun(workload, { mode });
 } else {
-  const settings = await profilePhprun(workload);
-  if (values["against-fpm"]) await profileFpm(workload, settings);
+  const settings = await profilePhprun(workload, {}, settingsOf);
+  if (values["against-fpm"]) await profileFpm(workload, settings!);
 }
 
-async function profilePhprun(load: Workload, on?: PhprunOptions["on"]): Promise<Settings> {
+async function profilePhprun<Found>(
+  load: Workload,
+  more: Pick<PhprunOptions, "on" | "mode">,
+  andThen?: (stack: Stack) => Promise<Found>,
+): Promise<Found | undefined> {
   // Workers that are never replaced: their process ids must hold.
   const ours = await startPhprun(scratch, {
     executable: scratch.path("phprun"),
     workers: Number(values.workers),
     maxRequests: 0,
-    ...(on === undefined ? {} : { on }),
+    ...more,
   });
   await profile(ours, load, [
     { role: "front", pids: [ours.roots[0]!] },
-    { role: on?.isolation === "thread" ? "host" : "workers", pids: ours.workers() },
+    { role: more.on?.isolation === "thread" ? "host" : "workers", pids: ours.workers() },
   ]);
-  const settings = await settingsOf(ours);
+  const found = await andThen?.(ours);
   await ours.stop();
-  return settings;
+  return found;
 }
 
 async function profileFpm(load: Workload, settings: Settings): Promise<void> {
@@ -93,8 +104,8 @@ interface Role {
 }
 
 async function profile(stack: Stack, load: Workload, roles: readonly Role[]): Promise<void> {
-  const expected = await agreedAnswer([stack], load);
-  await runLoad(scratch, stack.port, load, 2000, expected);
+  const right = await agreedAnswer(stack, load);
+  await runLoad(scratch, stack.port, load, 2000, { right });
   await costs(stack, load);
   for (const role of roles) await systemCalls(stack, load, role);
   if (!values["no-perf"]) for (const role of roles) await samples(stack, load, role);
@@ -104,7 +115,7 @@ async function profile(stack: Stack, load: Workload, roles: readonly Role[]): Pr
 async function costs(stack: Stack, load: Workload): Promise<void> {
   const before = stack.roots.map((root) => cpuSeconds([root]));
   const workersBefore = cpuSeconds(stack.workers());
-  const { requests, seconds: took } = await runLoad(scratch, stack.port, load, seconds * 1000, undefined);
+  const { requests, seconds: took } = await runLoad(scratch, stack.port, load, seconds * 1000, {});
   const workers = cpuSeconds(stack.workers()) - workersBefore;
   const all = stack.roots.reduce((sum, root, i) => sum + cpuSeconds([root]) - before[i]!, 0);
   const micros = (cpu: number) => `${((cpu / requests) * 1e6).toFixed(1)} µs`;
@@ -124,7 +135,7 @@ async function systemCalls(stack: Stack, load: Workload, { role, pids }: Role): 
     },
   );
   await Bun.sleep(500);
-  const { requests } = await runLoad(scratch, stack.port, load, seconds * 1000, undefined);
+  const { requests } = await runLoad(scratch, stack.port, load, seconds * 1000, {});
   strace.kill("SIGINT");
   await strace.exited;
   heading(`${role}: system calls per request`);
@@ -142,7 +153,7 @@ async function samples(stack: Stack, load: Workload, { role, pids }: Role): Prom
   const record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-o", file, "-p", pids.join(",")];
   const perf = Bun.spawn(record, { stdio: ["ignore", "ignore", "ignore"] });
   await Bun.sleep(300);
-  await runLoad(scratch, stack.port, load, seconds * 1000, undefined);
+  await runLoad(scratch, stack.port, load, seconds * 1000, {});
   perf.kill("SIGINT");
   await perf.exited;
   for (const [sort, most] of [

@@ -4,6 +4,7 @@ import type { MemoryUse } from "./measure/memory.ts";
 import type { StartTime } from "./measure/start-time.ts";
 import type { Measured } from "./measure/throughput.ts";
 import type { Transfer } from "./measure/transfers.ts";
+import type { WorkerModeResult } from "./worker-mode.ts";
 import type { Workload } from "./workloads.ts";
 
 export type WorkloadResult = Pick<Workload, "name" | "title" | "connections" | "against" | "goal"> &
@@ -25,14 +26,20 @@ export interface Results {
     readonly nginxWorkers: number;
   };
   readonly workloads: readonly WorkloadResult[];
+  /** Absent in files of before there was one. */
+  readonly workerMode?: readonly WorkerModeResult[];
   readonly memory: readonly MemoryUse[] | { readonly rejected: string } | null;
   readonly start: readonly StartTime[] | { readonly rejected: string } | null;
   readonly transfers: readonly Transfer[] | { readonly rejected: string } | null;
 }
 
 /** phprun's figure over that of another server. Undefined when either is missing. */
-export function ratio(result: WorkloadResult, other: Measured["stack"]): number | undefined {
-  const ours = measuredOf(result, "phprun")?.requestsPerSecond;
+export function ratio(
+  result: WorkloadResult,
+  other: Measured["stack"],
+  our: Measured["stack"] = "phprun",
+): number | undefined {
+  const ours = measuredOf(result, our)?.requestsPerSecond;
   const theirs = measuredOf(result, other)?.requestsPerSecond;
   return ours === undefined || theirs === undefined ? undefined : ours / theirs;
 }

@@ -2,6 +2,7 @@
 /** Runs phprun and nginx + php-fpm side by side and compares them: npm run bench -- --help */
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { attempt } from "./attempt.ts";
 import { describeConditions } from "./conditions.ts";
 import { writeDocroot } from "./docroot.ts";
 import { installMissing } from "./install.ts";
@@ -21,7 +22,8 @@ import { compareSettings, iniSources, settingsOf } from "./settings.ts";
 import { nginxWorkers, startNginxFpm } from "./stacks/nginx-fpm.ts";
 import { startPhprun } from "./stacks/phprun.ts";
 import type { Stack } from "./stacks/stack.ts";
-import { mostConnections, workloads } from "./workloads.ts";
+import { measureWorkerMode } from "./worker-mode.ts";
+import { mostConnections, workerModeWorkloads, workloads } from "./workloads.ts";
 import { ztsLibphp } from "../test/zts.ts";
 
 const chartFile = join(import.meta.dirname, "../docs/bench.svg");
@@ -31,8 +33,6 @@ const KEPT_PER_NGINX_WORKER = mostConnections + 1;
 const MEMORY_WORKERS = 8;
 /** How long a run waits, all in all, for others to leave the machine alone. */
 const PATIENCE_MS = 60_000;
-
-type Rejected = { rejected: string };
 
 async function main(options: Options): Promise<boolean> {
   const startedMs = performance.now();
@@ -87,14 +87,14 @@ async function main(options: Options): Promise<boolean> {
   const results: WorkloadResult[] = [];
   const { rounds, roundMs } = options;
   const shape = { rounds, roundMs, quiet: new Quiet(options.quick ? 0 : PATIENCE_MS) };
-  {
+  if (wanted.length > 0) {
     const stacks = [await phprun(ours.best), await fpmBest(), await fpmDeployed(deployed.best)];
     for (const stack of stacks) compareSettings(settings, await settingsOf(stack));
     for (const workload of wanted) {
       say(`${workload.title}, ${workload.connections} connections`);
       const { name, title, connections, against, goal } = workload;
       const compared = against === "nginx" ? stacks.slice(0, 2) : stacks;
-      const found = await attempt(async () => ({
+      const found = await attempt(say, async () => ({
         measured: await measureThroughput(scratch, compared, workload, shape),
       }));
       results.push({ name, title, connections, against, goal, ...found });
@@ -102,9 +102,23 @@ async function main(options: Options): Promise<boolean> {
     await stopAll(stacks);
   }
 
+  const workerMode = await measureWorkerMode(
+    {
+      scratch,
+      executable,
+      php,
+      version,
+      shape,
+      workers: options.workers,
+      keptChildren: bestChildren,
+      say,
+    },
+    workerModeWorkloads.filter(({ name }) => wants(options, name)),
+  );
+
   const memory = !wants(options, "memory")
     ? null
-    : await attempt(async () => {
+    : await attempt(say, async () => {
         say("Memory");
         const stacks = [await phprun(MEMORY_WORKERS), await fpmDeployed(MEMORY_WORKERS)];
         const found = await measureMemory(scratch, stacks, hello);
@@ -113,7 +127,7 @@ async function main(options: Options): Promise<boolean> {
       });
   const start = !wants(options, "start")
     ? null
-    : await attempt(async () => {
+    : await attempt(say, async () => {
         say("Start");
         const starters = [
           { key: "phprun", start: () => phprun(ours.best) },
@@ -123,7 +137,7 @@ async function main(options: Options): Promise<boolean> {
       });
   const transfers = !wants(options, "transfers")
     ? null
-    : await attempt(async () => {
+    : await attempt(say, async () => {
         say("Transfers");
         const ini = { upload_max_filesize: "2G", post_max_size: "2G" };
         const stacks = [await phprun(2, { ini, largestBody: "2GiB" }), await fpmBest(2 * nginxWorkers, ini)];
@@ -150,12 +164,15 @@ async function main(options: Options): Promise<boolean> {
       nginxWorkers,
     },
     workloads: results,
+    workerMode,
     memory,
     start,
     transfers,
   };
   publish(options, all);
-  return ![...results, memory, start, transfers].some((found) => found !== null && "rejected" in found);
+  return ![...results, ...workerMode, memory, start, transfers].some(
+    (found) => found !== null && "rejected" in found,
+  );
 }
 
 function publish(options: Options, results: Results): void {
@@ -166,17 +183,6 @@ function publish(options: Options, results: Results): void {
   const svg = whole ? chartFile : options.json.replace(/(?:\.json)?$/, ".svg");
   writeFileSync(svg, chart(results));
   console.log(`\n${textReport(results)}\n\n${options.json}\n${svg}`);
-}
-
-/** What is measured wrongly is not reported at all; what else there is to measure still is. */
-async function attempt<Found>(run: () => Promise<Found>): Promise<Found | Rejected> {
-  try {
-    return await run();
-  } catch (error) {
-    const rejected = error instanceof Error ? error.message : String(error);
-    say(`  ${rejected}`);
-    return { rejected };
-  }
 }
 
 async function stopAll(stacks: readonly Stack[]): Promise<void> {

@@ -1,4 +1,5 @@
 import { ask } from "./answers.ts";
+import { isRight, type RightAnswer } from "./right-answer.ts";
 import type { Stack } from "./stacks/stack.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -10,15 +11,15 @@ export class Sampler implements Disposable {
   curlCpuSeconds = 0;
   readonly #stack: Stack;
   readonly #workload: Workload;
-  readonly #expected: Uint8Array;
+  readonly #right: RightAnswer;
   readonly #timer: Timer;
   #pending: Promise<void> | undefined;
   #wrong: string | undefined;
 
-  constructor(stack: Stack, workload: Workload, expected: Uint8Array) {
+  constructor(stack: Stack, workload: Workload, right: RightAnswer) {
     this.#stack = stack;
     this.#workload = workload;
-    this.#expected = expected;
+    this.#right = right;
     this.#timer = setInterval(() => {
       this.#pending ??= this.#sample().finally(() => {
         this.#pending = undefined;
@@ -41,7 +42,7 @@ export class Sampler implements Disposable {
     try {
       const { body, curlCpuSeconds } = await ask(this.#stack, this.#workload);
       this.curlCpuSeconds += curlCpuSeconds;
-      if (Buffer.compare(body, this.#expected) !== 0) this.#wrong ??= "an answer under load was wrong";
+      if (!isRight(this.#right, body)) this.#wrong ??= "an answer under load was wrong";
     } catch (error) {
       this.#wrong ??= `a request under load failed: ${error instanceof Error ? error.message : String(error)}`;
     }

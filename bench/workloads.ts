@@ -9,13 +9,19 @@ export interface Workload {
   readonly headers: Readonly<Record<string, string>>;
   /** Sent as POST when there is one. */
   readonly body?: string;
-  /** What a right answer begins with. */
+  /**
+   * What a right answer begins with. In `template` it is all of it: `#` stands for a number, `@` for the mode of who
+   * answers, and so for the one thing in which answers may differ.
+   */
   readonly startsWith: string;
+  readonly template?: boolean;
   readonly bodyBytes?: number;
+  /** So many sessions take turns, one each request: more than there are connections, so that none is asked twice at once. */
+  readonly sessions?: number;
   /** Compared with php-fpm, or with nginx alone. */
   readonly against: "php-fpm" | "nginx";
   /** The least ratio of requests per second that is aimed at. */
-  readonly goal: { readonly best: number; readonly deployed?: number };
+  readonly goal: { readonly best: number; readonly deployed?: number; readonly classic?: number };
 }
 
 /** The same for every server, so that $_SERVER is the same too. */
@@ -115,6 +121,39 @@ export const workloads: readonly Workload[] = [
     bodyBytes: 10_000_000,
     against: "nginx",
     goal: { best: 0.8 },
+  },
+];
+
+/** What worker mode is measured with: beside php-fpm, and beside classic mode. */
+export const workerModeWorkloads: readonly Workload[] = [
+  {
+    ...workloads[0]!,
+    name: "worker-hello",
+    goal: { best: 3, classic: 1.6 },
+  },
+  {
+    name: "worker-laravel",
+    title: "Laravel, JSON with a session",
+    connections: 16,
+    path: "/json",
+    headers: host,
+    startsWith: '{"app":"laravel","mode":"@","visits":#}',
+    template: true,
+    sessions: 256,
+    against: "php-fpm",
+    goal: { best: 3.5 },
+  },
+  {
+    name: "worker-symfony",
+    title: "Symfony, JSON with a session",
+    connections: 16,
+    path: "/json",
+    headers: host,
+    startsWith: '{"app":"symfony","mode":"@","visits":#}',
+    template: true,
+    sessions: 256,
+    against: "php-fpm",
+    goal: { best: 3 },
   },
 ];
 

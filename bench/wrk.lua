@@ -1,4 +1,5 @@
--- Reports a run of wrk as one line of JSON. With expected_file set, every body is compared with that file.
+-- Reports a run of wrk as one line of JSON. With expected_file or expected_pattern set, every body is compared with
+-- that. With cookies_file set, its lines are sent in turns, each as the Cookie of one request.
 local threads = {}
 wrong = 0
 
@@ -13,6 +14,29 @@ if expected_file then
 
   function response(status, headers, body)
     if status ~= 200 or body ~= expected then wrong = wrong + 1 end
+  end
+end
+
+if expected_pattern then
+  function response(status, headers, body)
+    if status ~= 200 or not body:match(expected_pattern) then wrong = wrong + 1 end
+  end
+end
+
+if cookies_file then
+  local requests, at = {}, 0
+
+  function init()
+    for line in io.lines(cookies_file) do
+      local headers = { Cookie = line }
+      for name, value in pairs(wrk.headers) do headers[name] = value end
+      table.insert(requests, wrk.format(nil, nil, headers))
+    end
+  end
+
+  function request()
+    at = at % #requests + 1
+    return requests[at]
   end
 end
 

@@ -1,6 +1,7 @@
-import { agreedAnswer } from "../answers.ts";
-import { runLoad } from "../load.ts";
+import { agreedAnswers } from "../answers.ts";
+import { type Partner, runLoad } from "../load.ts";
 import type { Scratch } from "../scratch.ts";
+import { Sessions } from "../sessions.ts";
 import type { Stack } from "../stacks/stack.ts";
 import { median } from "../statistics.ts";
 import type { Workload } from "../workloads.ts";
@@ -13,7 +14,7 @@ export interface Candidate {
 const ROUNDS = 3;
 const ROUND_MS = 1000;
 
-/** Which number of workers is quickest, each side at its own best: short alternating rounds of hello world. */
+/** Which number of workers is quickest, each side at its own best: short alternating rounds. */
 export async function findBest(
   scratch: Scratch,
   workload: Workload,
@@ -21,12 +22,17 @@ export async function findBest(
   start: (workers: number) => Promise<Stack>,
 ): Promise<{ best: number; candidates: Candidate[] }> {
   const stacks = await Promise.all(counts.map(start));
-  const expected = await agreedAnswer(stacks, workload);
+  const agreed = await agreedAnswers(stacks, workload);
   const found = counts.map((): number[] => []);
-  for (const stack of stacks) await runLoad(scratch, stack.port, workload, ROUND_MS, expected);
+  const partners: Partner[] = [];
+  for (const [i, stack] of stacks.entries()) {
+    const sessions = await Sessions.begin(stack, workload);
+    await runLoad(scratch, stack.port, workload, ROUND_MS, { right: agreed[i], sessions });
+    partners.push({ sessions });
+  }
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, stack] of stacks.entries()) {
-      const load = await runLoad(scratch, stack.port, workload, ROUND_MS, undefined);
+      const load = await runLoad(scratch, stack.port, workload, ROUND_MS, partners[i]!);
       found[i]!.push(load.requests / load.seconds);
     }
   }

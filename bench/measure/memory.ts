@@ -1,4 +1,4 @@
-import { agreedAnswer } from "../answers.ts";
+import { agreedAnswers } from "../answers.ts";
 import { runLoad } from "../load.ts";
 import { memoryOf, processTree } from "../processes.ts";
 import type { Scratch } from "../scratch.ts";
@@ -24,10 +24,10 @@ export async function measureMemory(
   stacks: readonly Stack[],
   workload: Workload,
 ): Promise<MemoryUse[]> {
-  const expected = await agreedAnswer(stacks, workload);
+  const agreed = await agreedAnswers(stacks, workload);
   const found: MemoryUse[] = [];
-  for (const stack of stacks) {
-    await runLoad(scratch, stack.port, workload, 2000, expected);
+  for (const [i, stack] of stacks.entries()) {
+    await runLoad(scratch, stack.port, workload, 2000, { right: agreed[i] });
     await Bun.sleep(500);
     const workers = stack.workers().map(memoryOf);
     const all = stack.roots.flatMap((root) => processTree([root])).map(memoryOf);

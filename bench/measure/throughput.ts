@@ -1,9 +1,11 @@
-import { agreedAnswer } from "../answers.ts";
-import { type LoadResult, runLoad } from "../load.ts";
+import { agreedAnswers } from "../answers.ts";
+import { type LoadResult, type Partner, runLoad } from "../load.ts";
 import { cpuSeconds, machineSeconds } from "../processes.ts";
 import type { Quiet } from "../quiet.ts";
+import type { RightAnswer } from "../right-answer.ts";
 import { Sampler } from "../sampler.ts";
 import type { Scratch } from "../scratch.ts";
+import { Sessions } from "../sessions.ts";
 import type { Stack, StackKey } from "../stacks/stack.ts";
 import { median } from "../statistics.ts";
 import type { Workload } from "../workloads.ts";
@@ -46,39 +48,52 @@ export async function measureThroughput(
   workload: Workload,
   shape: RunShape,
 ): Promise<Measured[]> {
-  const expected = await agreedAnswer(stacks, workload);
-  const bytesEach: number[] = [];
-  for (const stack of stacks) {
-    const warm = await named(stack, () => runLoad(scratch, stack.port, workload, WARM_UP_MS, expected));
-    bytesEach.push(warm.bytes / warm.requests);
+  const agreed = await agreedAnswers(stacks, workload);
+  const partners: Conversation[] = [];
+  for (const [i, stack] of stacks.entries()) {
+    const right = agreed[i]!;
+    const sessions = await Sessions.begin(stack, workload);
+    const warm = await named(stack, () =>
+      runLoad(scratch, stack.port, workload, WARM_UP_MS, { right, sessions }),
+    );
+    const every = "template" in right ? right : undefined;
+    partners.push({ stack, sessions, expected: right, right: every, bytesEach: warm.bytes / warm.requests });
     await Bun.sleep(PAUSE_MS);
   }
   const rounds: Round[][] = stacks.map(() => []);
   for (let round = 0; round < shape.rounds; round++) {
     await shape.quiet.wait();
-    for (const [i, stack] of stacks.entries()) {
-      const run = () => measureRound(scratch, stack, workload, shape.roundMs, expected, bytesEach[i]!);
-      rounds[i]!.push(await named(stack, run));
+    for (const [i, partner] of partners.entries()) {
+      const run = () => measureRound(scratch, partner, workload, shape.roundMs);
+      rounds[i]!.push(await named(partner.stack, run));
       await Bun.sleep(PAUSE_MS);
     }
   }
+  for (const { sessions } of partners) await sessions?.check();
   return stacks.map((stack, i) => summarise(stack, rounds[i]!));
+}
+
+/** One server, and what is known of its answers. */
+interface Conversation extends Partner {
+  readonly stack: Stack;
+  readonly expected: RightAnswer;
+  /** Of its answers in the warm-up. */
+  readonly bytesEach: number;
 }
 
 async function measureRound(
   scratch: Scratch,
-  stack: Stack,
+  partner: Conversation,
   workload: Workload,
   durationMs: number,
-  expected: Uint8Array,
-  bytesEach: number,
 ): Promise<Round> {
+  const { stack, expected, bytesEach } = partner;
   using sampler = new Sampler(stack, workload, expected);
   const before = snapshot(stack);
-  const load = await runLoad(scratch, stack.port, workload, durationMs, undefined);
+  const load = await runLoad(scratch, stack.port, workload, durationMs, partner);
   const after = snapshot(stack);
   await sampler.end();
-  checkBytes(load, workload, bytesEach);
+  if (partner.right === undefined) checkBytes(load, workload, bytesEach);
   const cpu = after.servers - before.servers;
   const capacity = ((after.atMs - before.atMs) / 1000) * navigator.hardwareConcurrency;
   const ours = cpu + load.wrkCpuSeconds + sampler.curlCpuSeconds + (after.own - before.own);

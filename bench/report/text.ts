@@ -1,6 +1,7 @@
 import { type Goal, judge, rows } from "../goals.ts";
 import { measuredOf, ratio, type Results, type WorkloadResult } from "../results.ts";
 import { median } from "../statistics.ts";
+import { workerModeReport } from "./worker-mode.ts";
 
 const MIB = 1024 ** 2;
 
@@ -9,6 +10,7 @@ export function textReport(results: Results): string {
   return [
     conditions(results),
     throughput(results),
+    workerModeReport(results),
     memory(results),
     rest(results),
     noise(results),
@@ -91,8 +93,8 @@ function rest({ start, transfers }: Results): string {
 }
 
 /** Says when the machine was busy with something else: then the figures mean little. */
-function noise({ workloads }: Results): string {
-  const rounds = workloads.flatMap((workload) =>
+function noise({ workloads, workerMode = [] }: Results): string {
+  const rounds = [...workloads, ...workerMode].flatMap((workload) =>
     "measured" in workload ? workload.measured.flatMap((measured) => measured.rounds) : [],
   );
   const percent = (value: number) => `${(value * 100).toFixed(0)} %`;

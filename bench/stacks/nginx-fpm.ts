@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { processTree } from "../processes.ts";
 import { freePort, type Scratch } from "../scratch.ts";
+import { environmentOf, plainSite, type Site } from "../sites.ts";
 import { type Stack, type StackKey, untilAnswer } from "./stack.ts";
 
 export interface NginxFpmOptions {
@@ -12,6 +13,8 @@ export interface NginxFpmOptions {
   /** Program, php.ini and folder of further ini files: those of phprun's PHP. */
   readonly php: { readonly program: string; readonly ini: string; readonly scanned: string };
   readonly ini?: Readonly<Record<string, string>>;
+  /** @default the docroot of scripts */
+  readonly site?: Site;
 }
 
 /** `worker_processes auto`, bounded so that "as many children as kept connections" stays possible on big machines. */
@@ -23,8 +26,12 @@ export async function startNginxFpm(scratch: Scratch, options: NginxFpmOptions):
   const folder = scratch.path(name);
   mkdirSync(folder);
   const port = freePort();
-  writeFileSync(`${folder}/fpm.conf`, fpmConfig(folder, options));
-  writeFileSync(`${folder}/nginx.conf`, nginxConfig(folder, scratch.path("docroot"), port, options.kept));
+  const { site = plainSite(scratch), kept } = options;
+  writeFileSync(
+    `${folder}/fpm.conf`,
+    fpmConfig(folder, options.children, environmentOf(scratch, site, name)),
+  );
+  writeFileSync(`${folder}/nginx.conf`, nginxConfig(folder, site, port, kept, options.key === "fpm-best"));
 
   const { program, ini, scanned } = options.php;
   const root = process.getuid?.() === 0 ? ["-R"] : [];
@@ -44,7 +51,7 @@ export async function startNginxFpm(scratch: Scratch, options: NginxFpmOptions):
     `${folder}/nginx.conf`,
   ]);
   try {
-    await untilAnswer(port, () => fpm.exitCode === null && nginx.exitCode === null);
+    await untilAnswer(port, site.helloPath, () => fpm.exitCode === null && nginx.exitCode === null);
   } catch (cause) {
     const logs = scratch.log(`${name}.fpm`) + scratch.log(`${name}.nginx`);
     throw new Error(`Cannot start nginx + php-fpm. Their logs:\n${logs}`, { cause });
@@ -54,6 +61,7 @@ export async function startNginxFpm(scratch: Scratch, options: NginxFpmOptions):
     key: options.key,
     title: `nginx + php-fpm ${kind} (${options.children} children)`,
     port,
+    mode: "classic",
     roots: [nginx.pid, fpm.pid],
     workers: () => processTree([fpm.pid]).slice(1),
     stop: async () => {
@@ -62,7 +70,7 @@ export async function startNginxFpm(scratch: Scratch, options: NginxFpmOptions):
   };
 }
 
-function fpmConfig(folder: string, { children }: NginxFpmOptions): string {
+function fpmConfig(folder: string, children: number, env: Readonly<Record<string, string>>): string {
   const user = process.getuid?.() === 0 ? "user = root\ngroup = root\n" : "";
   return `[global]
 error_log = ${folder}/fpm.log
@@ -72,16 +80,19 @@ ${user}listen = ${folder}/fpm.sock
 listen.backlog = 4096
 pm = static
 pm.max_children = ${children}
-`;
+${Object.entries(env)
+  .map(([name, value]) => `env[${name}] = ${value}\n`)
+  .join("")}`;
 }
 
-function nginxConfig(folder: string, docroot: string, port: number, kept: number): string {
+function nginxConfig(folder: string, site: Site, port: number, kept: number, lean: boolean): string {
   const user = process.getuid?.() === 0 ? "user root root;\n" : "";
+  // An application's front controller: as its documentation has it, and without a look at the disk.
+  const application = lean ? "rewrite ^ /index.php last;" : "try_files $uri $uri/ /index.php?$query_string;";
   // As deployed: what Debian's snippets/fastcgi-php.conf says. At its best: only what the scripts here need.
-  const handler =
-    kept > 0
-      ? ""
-      : `fastcgi_split_path_info ^(.+?\\.php)(/.*)$;
+  const handler = lean
+    ? ""
+    : `fastcgi_split_path_info ^(.+?\\.php)(/.*)$;
       try_files $fastcgi_script_name =404;
       set $path_info $fastcgi_path_info;
       fastcgi_param PATH_INFO $path_info;
@@ -119,8 +130,9 @@ http {
   }
   server {
     listen 127.0.0.1:${port} backlog=4096;
-    root ${docroot};
+    root ${site.docroot};
     index index.php index.html;
+    ${site.frontController ? `location / { ${application} }` : ""}
     location ~ \\.php(/|$) {
       ${handler}
       include /etc/nginx/fastcgi.conf;

@@ -6,21 +6,23 @@ export interface Stack {
   readonly port: number;
   /** The processes at the top; all others descend from them. */
   readonly roots: readonly number[];
+  /** Does its application stay in memory? What it says of itself in answers. */
+  readonly mode: "classic" | "worker";
   /** The processes that run PHP: workers, or the host whose threads they are. */
   workers(): number[];
   stop(): Promise<void>;
 }
 
-export type StackKey = "phprun" | "fpm-best" | "fpm-deployed" | "thread" | "process";
+export type StackKey = "phprun" | "worker" | "fpm-best" | "fpm-deployed" | "thread" | "process";
 
 const START_MS = 15_000;
 
 /** Waits for the first right answer. */
-export async function untilAnswer(port: number, isAlive: () => boolean): Promise<void> {
+export async function untilAnswer(port: number, path: string, isAlive: () => boolean): Promise<void> {
   const deadline = performance.now() + START_MS;
   while (performance.now() < deadline && isAlive()) {
     try {
-      const response = await fetch(`http://127.0.0.1:${port}/hello.php`, { keepalive: false });
+      const response = await fetch(`http://127.0.0.1:${port}${path}`, { keepalive: false });
       if ((await response.text()) === "Hello, world!" && response.status === 200) return;
     } catch {
       // not listening yet
