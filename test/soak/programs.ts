@@ -7,6 +7,7 @@ import { overload } from "./programs/overload.ts";
 import { reload } from "./programs/reload.ts";
 import { soak } from "./programs/soak.ts";
 import { threads } from "./programs/threads.ts";
+import { workerIsolation } from "./programs/worker-isolation.ts";
 import { slowClients } from "./programs/slow-clients.ts";
 
 /** In the order in which `all` runs them. */
@@ -21,4 +22,5 @@ export const programs: readonly Program[] = [
   slowClients,
   isolation,
   leak,
+  workerIsolation,
 ];

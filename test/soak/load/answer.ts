@@ -6,6 +6,8 @@ export class Answer {
   /** Has the head come whole? */
   begun = false;
   whole = false;
+  /** Status line and headers, once they have come. */
+  head = "";
   #head: Buffer | undefined;
   #pieces: Buffer[] = [];
   /** Bytes of the body, or of the current chunk, that are still to come; -1: all until the end. */
@@ -53,6 +55,7 @@ export class Answer {
     this.status = Number(/^HTTP\/1\.1 (\d{3})[ \r]/.exec(head)?.[1] ?? Number.NaN);
     if (Number.isNaN(this.status)) throw new Error(`not an answer: ${JSON.stringify(head.slice(0, 80))}`);
     this.begun = true;
+    this.head = head;
     this.closes = /\r\nconnection: *close\r/i.test(head);
     this.#chunked = /\r\ntransfer-encoding: *chunked\r/i.test(head);
     if (this.#chunked) return;

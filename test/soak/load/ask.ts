@@ -1,3 +1,5 @@
+import type { Answer } from "./answer.ts";
+
 /** What an answer must be. */
 export interface Expected {
   readonly status: number;
@@ -18,6 +20,12 @@ export interface Ask {
   readonly head: string;
   readonly body: Uint8Array | null;
   readonly expected: Expected;
+  /** What is wrong with what has come, head and body, be it an answer, an error page or a part. */
+  readonly look?: (answer: Answer) => string | null;
+  /** Leave as soon as so many bytes of the body have come. */
+  readonly leaveAfter?: number;
+  /** May the answer be cut off in its body, unless there was time to give it the status that is expected? */
+  readonly cut?: boolean;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -45,11 +53,8 @@ export function ask(kind: string, path: string, options: AskOptions = {}): Ask {
   const token = `${run}-${++last}`;
   const uri = `${path}${path.includes("?") ? "&" : "?"}t=${token}`;
   const content = body ?? NOTHING;
-  let sum = Bun.hash.crc32(`${method} ${uri} ${token}\n`);
-  if (content.length > 0) sum = Bun.hash.crc32(content, sum);
   const sent = body !== null && options.asFile === true ? form(body) : body;
-  const type =
-    options.asFile === true ? `multipart/form-data; boundary=${BOUNDARY}` : "application/octet-stream";
+  const type = options.asFile === true ? FORM_TYPE : "application/octet-stream";
   const ofBody = sent === null ? "" : `Content-Type: ${type}\r\nContent-Length: ${sent.length}\r\n`;
   return {
     kind,
@@ -57,11 +62,18 @@ export function ask(kind: string, path: string, options: AskOptions = {}): Ask {
     body: sent,
     expected: {
       status: options.status ?? 200,
-      line: answer === "sealed" ? `${token} ${hex(sum)}\n` : null,
+      line: answer === "sealed" ? firstLine(method, uri, token, content) : null,
       crc: typeof answer === "number" ? answer : null,
       check: options.check,
     },
   };
+}
+
+/** With which docroot/_seal.php begins its answer to a request. */
+export function firstLine(method: string, uri: string, token: string, content: Uint8Array): string {
+  let sum = Bun.hash.crc32(`${method} ${uri} ${token}\n`);
+  if (content.length > 0) sum = Bun.hash.crc32(content, sum);
+  return `${token} ${hex(sum)}\n`;
 }
 
 /** What is wrong with a body; null when nothing is. */
@@ -79,9 +91,11 @@ export function faultOf({ line, crc, check }: Expected, body: Buffer): string | 
 }
 
 const BOUNDARY = "----soak-7d91b3";
+export const FORM_TYPE = `multipart/form-data; boundary=${BOUNDARY}`;
 
-function form(file: Uint8Array): Uint8Array {
-  const head = `--${BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\nContent-Type: application/octet-stream\r\n\r\n`;
+/** A form with one file. */
+export function form(file: Uint8Array, name = "a.bin"): Uint8Array {
+  const head = `--${BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="${name}"\r\nContent-Type: application/octet-stream\r\n\r\n`;
   return Buffer.concat([Buffer.from(head), file, Buffer.from(`\r\n--${BOUNDARY}--\r\n`)]);
 }
 

@@ -106,6 +106,10 @@ export class LoadConnection {
       this.close();
       return this.#settle("wrong", (error as Error).message);
     }
+    if (ask.leaveAfter !== undefined && answer.receivedBytes >= ask.leaveAfter) {
+      this.close();
+      return this.#settleUnlessSeen(answer, ask, "ok", "");
+    }
     if (!answer.whole) return;
     // Answered before it was all sent: what is left must not be taken for the next request.
     const sentAll = this.#unsent === undefined;
@@ -117,12 +121,20 @@ export class LoadConnection {
     this.#judge(answer, ask);
   }
 
-  #judge(answer: Answer, { expected }: Ask): void {
+  #judge(answer: Answer, ask: Ask): void {
+    const { expected } = ask;
     if (answer.status !== expected.status) {
-      return this.#settle(endingOf(answer.status), JSON.stringify(answer.body.toString("latin1", 0, 80)));
+      const body = JSON.stringify(answer.body.toString("latin1", 0, 80));
+      return this.#settleUnlessSeen(answer, ask, endingOf(answer.status), body);
     }
     const fault = faultOf(expected, answer.body);
-    this.#settle(fault === null ? "ok" : "wrong", fault ?? "");
+    this.#settleUnlessSeen(answer, ask, fault === null ? "ok" : "wrong", fault ?? "");
+  }
+
+  /** What must not be in an answer is worse than whatever else is wrong with it. */
+  #settleUnlessSeen(answer: Answer, { look }: Ask, ending: Ending, note: string): void {
+    const seen = look?.(answer) ?? null;
+    this.#settle(seen === null ? ending : "wrong", seen ?? note);
   }
 
   #closed(socket: Socket, why = "closed"): void {
@@ -134,7 +146,9 @@ export class LoadConnection {
     current.answer.end();
     if (current.answer.whole) return this.#judge(current.answer, current.ask);
     if (!current.answer.begun) return this.#settle("cut before the head", why);
-    this.#settle("cut in the body", `${why} after ${current.answer.receivedBytes} bytes of a body`);
+    const ending = current.ask.cut === true ? "ok" : "cut in the body";
+    const note = `${why} after ${current.answer.receivedBytes} bytes of a body`;
+    this.#settleUnlessSeen(current.answer, current.ask, ending, note);
   }
 
   #settle(ending: Ending, note: string): void {

@@ -1,0 +1,5 @@
+<?php
+function first_line(): string
+{
+    return '';
+}
