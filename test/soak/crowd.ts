@@ -11,16 +11,17 @@ export interface CrowdOptions {
   /** Bits of what requests may leave behind; each leaves some of it. 0: nothing. */
   readonly plants: number;
   readonly all: boolean;
+  /** How many of those who have not logged in go on without, from 0 to 1. @default {0.2} */
+  readonly staysOut?: number;
+  /** How many requests have no body, from 0 to 1. @default {0.5} */
+  readonly bodiless?: number;
 }
 
-/** Of those who have not logged in. */
-const STAY_OUT = 0.2;
 /** With nothing planted it is seen best what others have. */
 const PLANT_NOTHING = 0.3;
-const WITHOUT_BODY = 0.5;
 const LARGE = 0.05;
 /** Their body is as good as any, and these are few. */
-const bodiless: ReadonlySet<Path> = new Set(["leave", "cut", "fatal"]);
+const withoutBody: ReadonlySet<Path> = new Set(["leave", "cut", "fatal"]);
 
 /** Visitors whose requests are interleaved, one at a time of each. */
 export class Crowd {
@@ -51,14 +52,14 @@ export class Crowd {
   }
 
   readonly next = (): Ask => {
-    const { random } = this.#options;
+    const { random, staysOut = 0.2 } = this.#options;
     // Anyone may be next, and those who have just been are as likely as others.
     const at = Math.floor(random.next() * this.#idle.length);
     const visitor = this.#idle[at]!;
     this.#idle[at] = this.#idle.at(-1)!;
     this.#idle.pop();
     const ask =
-      !visitor.loggedIn && random.next() > STAY_OUT
+      !visitor.loggedIn && random.next() > staysOut
         ? visitor.logIn(this.#plants())
         : this.#step(visitor, this.#way());
     this.#asked.set(ask, visitor);
@@ -74,9 +75,9 @@ export class Crowd {
   };
 
   #step(visitor: Visitor, way: Path): Ask {
-    const { random } = this.#options;
+    const { random, bodiless = 0.5 } = this.#options;
     const body =
-      bodiless.has(way) || random.next() < WITHOUT_BODY
+      withoutBody.has(way) || random.next() < bodiless
         ? "none"
         : random.next() < LARGE
           ? "large"

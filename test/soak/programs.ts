@@ -8,6 +8,7 @@ import { reload } from "./programs/reload.ts";
 import { soak } from "./programs/soak.ts";
 import { threads } from "./programs/threads.ts";
 import { workerIsolation } from "./programs/worker-isolation.ts";
+import { workerMillion } from "./programs/worker-million.ts";
 import { slowClients } from "./programs/slow-clients.ts";
 
 /** In the order in which `all` runs them. */
@@ -23,4 +24,5 @@ export const programs: readonly Program[] = [
   isolation,
   leak,
   workerIsolation,
+  workerMillion,
 ];
