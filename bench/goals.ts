@@ -1,3 +1,5 @@
+import type { WarmFork } from "./measure/warm-fork.ts";
+import { median } from "./statistics.ts";
 import { measuredOf, ratio, type Results, type WorkloadResult } from "./results.ts";
 
 export interface Goal {
@@ -13,6 +15,7 @@ const MIB = 1024 ** 2;
 export function judge(results: Results): Goal[] {
   const goals = results.workloads.flatMap(judgeWorkload);
   goals.push(...(results.workerMode ?? []).flatMap(judgeWorkerMode));
+  goals.push(...rows(results.warmFork ?? null).flatMap(judgeWarmFork));
   const ours = rows(results.memory).find(({ stack }) => stack === "phprun");
   if (ours !== undefined) {
     goals.push(atMost("idle worker, PSS", ours.workerPssBytes / MIB, 2, "MiB"));
@@ -58,6 +61,14 @@ function judgeWorkerMode(result: WorkloadResult): Goal[] {
     ...(toClassic === undefined || result.goal.classic === undefined
       ? []
       : [atLeast(`${title} ÷ classic mode`, toClassic, result.goal.classic)]),
+  ];
+}
+
+function judgeWarmFork({ application, lives, memory }: WarmFork): Goal[] {
+  const share = (100 * memory.warm.bootedBytes) / memory.cold.bootedBytes;
+  return [
+    atMost(`${application}, a warm worker's successor is ready`, median(lives.warm.readyMs), 10, "ms"),
+    atMost(`${application}, own memory of a warm worker ÷ a cold one's`, share, 25, "%"),
   ];
 }
 

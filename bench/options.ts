@@ -26,7 +26,7 @@ Options:
   --quick          2 rounds of 2 s, and smaller transfers: for trying things out, not for publishing
   --only NAME      measure this alone; may be repeated, and part of a name will do:
                    hello, browser, post, 100kb, includes, static-3kb, static-10mb, memory, start, transfers;
-                   for worker mode alone: worker, or of it worker-hello, worker-laravel, worker-symfony
+                   for worker mode alone: worker, or of it worker-hello, worker-laravel, worker-symfony, worker-fork
   --rounds N       rounds per server and workload (default 5)
   --duration S     seconds per round (default 3)
   --workers N      use N phprun workers instead of finding the best number

@@ -4,6 +4,7 @@ import type { MemoryUse } from "./measure/memory.ts";
 import type { StartTime } from "./measure/start-time.ts";
 import type { Measured } from "./measure/throughput.ts";
 import type { Transfer } from "./measure/transfers.ts";
+import type { WarmFork } from "./measure/warm-fork.ts";
 import type { WorkerModeResult } from "./worker-mode.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -28,6 +29,7 @@ export interface Results {
   readonly workloads: readonly WorkloadResult[];
   /** Absent in files of before there was one. */
   readonly workerMode?: readonly WorkerModeResult[];
+  readonly warmFork?: readonly WarmFork[] | { readonly rejected: string } | null;
   readonly memory: readonly MemoryUse[] | { readonly rejected: string } | null;
   readonly start: readonly StartTime[] | { readonly rejected: string } | null;
   readonly transfers: readonly Transfer[] | { readonly rejected: string } | null;

@@ -22,7 +22,7 @@ import { compareSettings, iniSources, settingsOf } from "./settings.ts";
 import { nginxWorkers, startNginxFpm } from "./stacks/nginx-fpm.ts";
 import { startPhprun } from "./stacks/phprun.ts";
 import type { Stack } from "./stacks/stack.ts";
-import { measureWorkerMode } from "./worker-mode.ts";
+import { measureForks, measureWorkerMode } from "./worker-mode.ts";
 import { mostConnections, workerModeWorkloads, workloads } from "./workloads.ts";
 import { ztsLibphp } from "../test/zts.ts";
 
@@ -102,19 +102,23 @@ async function main(options: Options): Promise<boolean> {
     await stopAll(stacks);
   }
 
+  const parts = {
+    scratch,
+    executable,
+    php,
+    version,
+    shape,
+    workers: options.workers,
+    keptChildren: bestChildren,
+    say,
+  };
   const workerMode = await measureWorkerMode(
-    {
-      scratch,
-      executable,
-      php,
-      version,
-      shape,
-      workers: options.workers,
-      keptChildren: bestChildren,
-      say,
-    },
+    parts,
     workerModeWorkloads.filter(({ name }) => wants(options, name)),
   );
+  const warmFork = !wants(options, "worker-fork")
+    ? null
+    : await attempt(say, async () => await measureForks(parts, options.quick ? 20 : 100));
 
   const memory = !wants(options, "memory")
     ? null
@@ -165,12 +169,13 @@ async function main(options: Options): Promise<boolean> {
     },
     workloads: results,
     workerMode,
+    warmFork,
     memory,
     start,
     transfers,
   };
   publish(options, all);
-  return ![...results, ...workerMode, memory, start, transfers].some(
+  return ![...results, ...workerMode, warmFork, memory, start, transfers].some(
     (found) => found !== null && "rejected" in found,
   );
 }

@@ -3,6 +3,7 @@ import { applicationSites } from "./applications/applications.ts";
 import { attempt } from "./attempt.ts";
 import { installMissing } from "./install.ts";
 import { type Candidate, findBest } from "./measure/calibrate.ts";
+import { measureWarmFork, type WarmFork } from "./measure/warm-fork.ts";
 import { type Measured, measureThroughput, type RunShape } from "./measure/throughput.ts";
 import type { WorkloadResult } from "./results.ts";
 import type { Scratch } from "./scratch.ts";
@@ -68,6 +69,24 @@ export async function measureWorkerMode(
       return { measured: await measure(parts, servers, setUp, workload) };
     });
     found.push({ name, title, connections, against, goal, ...result, setUp });
+  }
+  return found;
+}
+
+/** How workers of these applications come and go, and what they hold. */
+export async function measureForks(
+  { scratch, executable, version, say }: WorkerModeParts,
+  tries: number,
+): Promise<WarmFork[]> {
+  await installMissing([...PACKAGES, `php${version}-cli`]);
+  const sites = applicationSites(scratch, `php${version}`);
+  const found: WarmFork[] = [];
+  for (const [name, title] of [
+    ["laravel", "Laravel"],
+    ["symfony", "Symfony"],
+  ] as const) {
+    say(`${title}, workers forked from the template and workers that boot`);
+    found.push(await measureWarmFork({ scratch, executable, ini, tries }, title, sites[name]));
   }
   return found;
 }

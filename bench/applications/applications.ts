@@ -50,7 +50,7 @@ function cacheLaravel(scratch: Scratch, php: string, app: string, state: string)
 }
 
 /** opcache does not keep files that were written in the last two seconds. */
-function settle(folder: string): void {
+export function settle(folder: string): void {
   for (const entry of readdirSync(folder, { recursive: true }))
     utimesSync(join(folder, `${entry}`), SETTLED, SETTLED);
 }

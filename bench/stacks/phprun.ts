@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { childrenOf, processTree } from "../processes.ts";
 import { freePort, type Scratch } from "../scratch.ts";
 import { environmentOf, plainSite, type Site } from "../sites.ts";
-import { type Stack, untilAnswer } from "./stack.ts";
+import { type Stack, untilAnswer, untilReady } from "./stack.ts";
 
 export interface PhprunOptions {
   readonly executable: string;
@@ -14,6 +14,11 @@ export interface PhprunOptions {
   readonly site?: Site;
   /** Is the site's worker script to answer? @default "classic" */
   readonly mode?: Stack["mode"];
+  /** More settings of its pool. */
+  readonly pool?: Readonly<Record<string, unknown>>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Is a page asked for, to see that it serves? Otherwise it is asked for nothing. @default true */
+  readonly asked?: boolean;
   /** For comparing the two on one PHP: which it is, and which PHP. Otherwise phprun chooses. */
   readonly on?: { readonly isolation: Isolation; readonly libphp: string };
 }
@@ -26,7 +31,11 @@ export async function startPhprun(scratch: Scratch, options: PhprunOptions): Pro
   const name = scratch.fresh("phprun");
   const port = freePort();
   const file = scratch.path(`${name}.yaml`);
-  const env = { ...environmentOf(scratch, site, name), ...(mode === "worker" ? site.workerEnv : {}) };
+  const env = {
+    ...environmentOf(scratch, site, name),
+    ...(mode === "worker" ? site.workerEnv : {}),
+    ...options.env,
+  };
   // JSON is YAML too.
   writeFileSync(
     file,
@@ -39,6 +48,7 @@ export async function startPhprun(scratch: Scratch, options: PhprunOptions): Pro
           worker_count: workers,
           max_requests: maxRequests,
           ...(mode === "worker" ? { worker_script: site.workerScript } : {}),
+          ...options.pool,
         },
       ],
       logging: { access: false },
@@ -46,7 +56,9 @@ export async function startPhprun(scratch: Scratch, options: PhprunOptions): Pro
   );
   const child = scratch.start(name, [options.executable, "serve", "--config", file]);
   try {
-    await untilAnswer(port, site.helloPath, () => child.exitCode === null);
+    const isAlive = () => child.exitCode === null;
+    if (options.asked === false) await untilReady(() => scratch.log(name), isAlive);
+    else await untilAnswer(port, site.helloPath, isAlive);
   } catch (cause) {
     throw new Error(`Cannot start phprun. Its log:\n${scratch.log(name)}`, { cause });
   }

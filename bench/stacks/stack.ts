@@ -17,6 +17,15 @@ export type StackKey = "phprun" | "worker" | "fpm-best" | "fpm-deployed" | "thre
 
 const START_MS = 15_000;
 
+/** Waits until it says that it serves, and asks it for nothing. */
+export async function untilReady(log: () => string, isAlive: () => boolean): Promise<void> {
+  const deadline = performance.now() + START_MS;
+  while (!/^ {2}ready /m.test(log())) {
+    if (performance.now() > deadline || !isAlive()) throw new Error("it does not get ready");
+    await Bun.sleep(5);
+  }
+}
+
 /** Waits for the first right answer. */
 export async function untilAnswer(port: number, path: string, isAlive: () => boolean): Promise<void> {
   const deadline = performance.now() + START_MS;
