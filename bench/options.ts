@@ -19,7 +19,7 @@ export interface Options {
 
 export const usage = `Usage: npm run bench -- [options]
 
-Runs phprun and nginx + php-fpm side by side and compares them. A full run takes about 7 minutes.
+Runs phprun and nginx + php-fpm side by side and compares them. A full run takes about 20 minutes.
 With --isolation it compares threads with processes instead, which takes about 5 minutes.
 
 Options:

@@ -11,6 +11,7 @@ import { rows } from "./goals.ts";
 import type { IsolationResults } from "./isolation.ts";
 import { chart } from "./report/chart.ts";
 import { isolationLines } from "./report/isolation.ts";
+import { warmForkLines, workerModeLines } from "./report/worker-mode.ts";
 import { measuredOf, ratio, type Results } from "./results.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -38,7 +39,9 @@ function insert(text: string, body: string): string {
 }
 
 function section(found: Results): string {
-  const tables = [throughput(found), sizes(found), isolations()].filter((part) => part !== "");
+  const tables = [throughput(found), ...workerMode(found), sizes(found), isolations()].filter(
+    (part) => part !== "",
+  );
   return [
     "![Requests per second](docs/bench.svg)",
     "<!-- prettier-ignore-start -->",
@@ -74,6 +77,24 @@ function throughput({ workloads }: Results): string {
   );
 }
 
+/** What a run without worker mode has not measured is not there. */
+function workerMode(found: Results): string[] {
+  const head = [
+    "worker mode: req/s · CPU per request",
+    "worker mode",
+    "classic mode",
+    "nginx + php-fpm at its best",
+    "as deployed",
+    "÷ classic",
+    "÷ best",
+    "÷ deployed",
+  ];
+  return [
+    { head, lines: workerModeLines(found) },
+    { head: ["one worker", "forked from the template", "boots by itself"], lines: warmForkLines(found) },
+  ].map((part) => (part.lines.length === 0 ? "" : table(part.head, part.lines)));
+}
+
 function sizes({ memory, start, transfers }: Results): string {
   const lines: string[][] = [];
   for (const use of rows(memory)) {
@@ -105,7 +126,13 @@ function isolations(): string {
   );
 }
 
-function conditions({ conditions: on, setUp, rounds, roundSeconds }: Results): string {
+function conditions({
+  conditions: on,
+  setUp,
+  rounds,
+  roundSeconds,
+  workerMode: applications = [],
+}: Results): string {
   const version = (name: string) => on.versions[name] ?? "";
   return [
     `Measured on ${on.date.slice(0, 10)} with \`npm run bench\`: ${on.cpu}, ${on.cpus} CPUs, ${on.memoryGib} GiB, ${on.system},`,
@@ -115,6 +142,13 @@ function conditions({ conditions: on, setUp, rounds, roundSeconds }: Results): s
     `many children as nginx may keep (${setUp.bestChildren}); as deployed: plain FastCGI, ${setUp.deployedChildren} children. nginx: ${setUp.nginxWorkers} workers, kept client connections,`,
     `\`sendfile\`, \`tcp_nopush\`, \`open_file_cache\`; it serves the static files alone. A round with any wrong status, body or starved connection does not count. CPU per`,
     `request is that of all server processes, user and system.`,
+    ...(applications.length === 0
+      ? []
+      : [
+          `In worker mode and beside it each server has the numbers of workers or children that serve that application best, and`,
+          `\`opcache.validate_timestamps=0\`; Laravel has its caches of configuration and routes. 256 sessions in files take turns: each must have`,
+          `counted each of its requests once.`,
+        ]),
   ].join("\n");
 }
 

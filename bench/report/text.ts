@@ -1,7 +1,7 @@
 import { type Goal, judge, rows } from "../goals.ts";
 import { measuredOf, ratio, type Results, type WorkloadResult } from "../results.ts";
 import { median } from "../statistics.ts";
-import { workerModeReport } from "./worker-mode.ts";
+import { warmForkReport, workerModeReport } from "./worker-mode.ts";
 
 const MIB = 1024 ** 2;
 
@@ -11,6 +11,7 @@ export function textReport(results: Results): string {
     conditions(results),
     throughput(results),
     workerModeReport(results),
+    warmForkReport(results),
     memory(results),
     rest(results),
     noise(results),

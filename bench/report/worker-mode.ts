@@ -1,10 +1,15 @@
+import { rows } from "../goals.ts";
+import { type Kind, type Lives, type OwnMemory, SERVED } from "../measure/warm-fork.ts";
 import type { Results } from "../results.ts";
 import { measuredOf, ratio } from "../results.ts";
 import type { StackKey } from "../stacks/stack.ts";
+import { median } from "../statistics.ts";
 import type { WorkerModeResult, WorkerModeSetUp } from "../worker-mode.ts";
 import { table } from "./text.ts";
 
 const others = ["phprun", "fpm-best", "fpm-deployed"] as const satisfies readonly StackKey[];
+
+const MIB = 1024 ** 2;
 
 /** Worker mode beside the others, as text; empty when it was not measured. */
 export function workerModeReport({ workerMode = [] }: Results): string {
@@ -58,6 +63,46 @@ export function workerModeLines({ workerMode = [] }: Results): string[][] {
     const factors = others.map((key) => times(ratio(result, key, "worker")));
     return [result.title, ...cells, ...factors];
   });
+}
+
+/** Workers that are forked from an application that has booted beside those that boot it, as text. */
+export function warmForkReport({ warmFork = null }: Results): string {
+  if (warmFork !== null && "rejected" in warmFork) return `worker-fork: ${warmFork.rejected}`;
+  const lines = warmForkLines({ warmFork });
+  return lines.length === 0
+    ? ""
+    : table(["one worker", "forked from the template", "boots by itself"], lines);
+}
+
+/** As lines of cells: what, forked from the template, booting by itself. */
+export function warmForkLines({ warmFork = null }: Pick<Results, "warmFork">): string[][] {
+  return rows(warmFork).flatMap(({ application, lives, memory }) => [
+    [
+      `${application}: ends, until its successor takes requests`,
+      ...both(lives, ({ readyMs }) => spread(readyMs)),
+    ],
+    [
+      `${application}: last answer, until its successor's first one`,
+      ...both(lives, ({ answerMs }) => spread(answerMs)),
+    ],
+    [
+      `${application}: memory of its own, right after the boot · after ${SERVED} requests`,
+      ...both(memory, ownMemory),
+    ],
+  ]);
+}
+
+function both<Value>({ warm, cold }: Kind<Value>, describeOne: (one: Value) => string): string[] {
+  return [describeOne(warm), describeOne(cold)];
+}
+
+function spread(ms: Lives["readyMs"]): string {
+  return `${median(ms).toFixed(1)} ms, at most ${Math.max(...ms).toFixed(0)} ms`;
+}
+
+function ownMemory({ bootedBytes, servedBytes }: OwnMemory): string {
+  const [booted, served] = [bootedBytes, servedBytes].map((bytes) => `${(bytes / MIB).toFixed(1)} MiB`);
+  return `${booted} · ${served}`;
 }
 
 function cpuRatio(result: WorkerModeResult, other: StackKey): number | undefined {
