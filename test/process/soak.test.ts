@@ -10,6 +10,7 @@ import { reload } from "../soak/programs/reload.ts";
 import { slowClients } from "../soak/programs/slow-clients.ts";
 import { soak } from "../soak/programs/soak.ts";
 import { threads } from "../soak/programs/threads.ts";
+import { workerMillion } from "../soak/programs/worker-million.ts";
 import { Random } from "../soak/random.ts";
 import { ztsLibphp, ztsSince } from "../zts.ts";
 
@@ -64,6 +65,10 @@ test("a fast pool serves every request beside a heavy one at full load", async (
 
 test("a page that leaks costs no request, and its workers' memory is bounded", async () => {
   await short(leak, { requests: 150 });
+});
+
+test("one worker in worker mode answers every request, each rightly, and does not grow", async () => {
+  await short(workerMillion, { requests: 3000 });
 });
 
 /** Visibly skipped without a thread-safe libphp. */
