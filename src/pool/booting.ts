@@ -32,6 +32,8 @@ export class Booting {
   readonly #boots: Boots;
   /** Some worker has booted, or the template. */
   #booted = false;
+  /** Some worker has been able to take requests; one of a template comes through the hooks behind the fork first. */
+  #wasAble = false;
   /** When the template began to boot; null when there is none, or it has booted. */
   #templateSinceMs: number | null = null;
   #templateStage: "boots" | "asked-to-end" | "killed" = "boots";
@@ -76,6 +78,7 @@ export class Booting {
   hasBooted(): boolean {
     if (this.#booted && !this.hasTemplate) return true;
     const there = this.able > 0;
+    this.#wasAble ||= there;
     if (there && !this.#booted) {
       this.#booted = true;
       this.#actions.first();
@@ -116,7 +119,8 @@ export class Booting {
   workerEnded(worker: number, exit: Exit): boolean {
     this.#boots.forget(worker);
     const neverBooted = this.#memory.worker(worker).bootedNs === 0;
-    if (neverBooted && !this.#booted) this.#failure ??= endedByItself(exit) ? "" : describeExit(exit);
+    this.#wasAble ||= !neverBooted || this.able > 0;
+    if (neverBooted && !this.#wasAble) this.#failure ??= endedByItself(exit) ? "" : describeExit(exit);
     return neverBooted;
   }
 
