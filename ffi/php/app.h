@@ -68,7 +68,7 @@ void app_leave(struct app *app);
 
 /* fresh.c: called by app.c once and by handle.c for each request, in this order. */
 void fresh_startup(void);               /* before the script runs */
-void fresh_after_fork(void);             /* timers are not inherited */
+void fresh_after_fork(void);             /* timers are not inherited, and seeds not wanted */
 void fresh_booted(struct app *app);     /* the boot's own output and headers go to the log, and nowhere else */
 void fresh_begin(struct app *app);      /* superglobals, headers, output and time limit of app->request */
 void fresh_end_output(void);            /* buffers and headers go out */
@@ -98,6 +98,8 @@ int template_run(void);
 void template_before_fork(void);
 void template_after_fork(void);
 void template_forget(void);
+/* A hook of the application's runs, which is not to ask for a request. */
+bool template_hooks_run(void);
 /* This process is a template that has not forked yet. */
 bool template_waits(void);
 /* Runs the fork server. Comes back in each forked worker, with what that is; the host ends in here. */

@@ -181,5 +181,10 @@ PHP_FUNCTION(phprun_handle_request)
                              "phprun_handle_request() cannot be called while a request is handled", 0);
         RETURN_THROWS();
     }
+    if (template_hooks_run()) {
+        zend_throw_exception(spl_ce_RuntimeException,
+                             "phprun_handle_request() cannot be called in a hook of the fork", 0);
+        RETURN_THROWS();
+    }
     RETURN_BOOL(app_handle(app, &handler, &cache));
 }

@@ -163,6 +163,13 @@ PHP_FUNCTION(phprun_after_fork)
     add_hook(INTERNAL_FUNCTION_PARAM_PASSTHRU, &after_fork);
 }
 
+static bool hooks_run;
+
+bool template_hooks_run(void)
+{
+    return hooks_run;
+}
+
 /* Stops at the first that throws: the exception is the script's. */
 static void run_hooks(zval *list)
 {
@@ -170,15 +177,17 @@ static void run_hooks(zval *list)
         return;
     }
     zval *hook;
+    hooks_run = true;
     ZEND_HASH_FOREACH_VAL(Z_ARRVAL_P(list), hook) {
         zval result;
         ZVAL_UNDEF(&result);
         if (EG(exception) != NULL) {
-            return;
+            break;
         }
         call_user_function(NULL, NULL, hook, &result, 0, NULL);
         zval_ptr_dtor(&result);
     } ZEND_HASH_FOREACH_END();
+    hooks_run = false;
 }
 
 void template_before_fork(void)
