@@ -81,8 +81,8 @@ static bool fork_from_template(struct app *app)
     app->worker = template_serve();
     app->pid = getpid();
     fresh_ending();
-    template_after_fork();
     fresh_after_fork();
+    template_after_fork();
     if (EG(exception) != NULL) {
         return false;
     }

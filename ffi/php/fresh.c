@@ -333,6 +333,8 @@ void fresh_booted(struct app *app)
 void fresh_after_fork(void)
 {
     timer_is_set_up = false;
+    /* Or what hooks draw at random would be the same in all of them. */
+    tell_begin(random_module);
 }
 
 /*
