@@ -196,9 +196,19 @@ static void join_shutdown_functions(struct app *app)
     BG(user_shutdown_function_names) = boot;
 }
 
+/* A child that the script has forked: the worker's record, and what is said of its end, are the parent's. */
+static bool is_scripts_child(const struct app *app)
+{
+    return getpid() != app->pid;
+}
+
 /* How the script has ended. */
 static void conclude(struct app *app)
 {
+    if (is_scripts_child(app)) {
+        join_shutdown_functions(app);
+        return;
+    }
     const bool failed = CG(unclean_shutdown) || EG(exit_status) == 255;
     if (app->stage == APP_HANDLING) {
         app->request.fatal = true;
@@ -266,6 +276,9 @@ int app_run(struct worker *worker)
     zend_try {
         php_request_shutdown(NULL);
     } zend_end_try();
+    if (is_scripts_child(&app)) {
+        _exit(EG(exit_status));
+    }
     finish_record(&app);
     current = NULL;
     if (phprun_threads) {

@@ -63,8 +63,8 @@ static void leave_if_forked(const struct app *app)
 static void respond(struct app *app)
 {
     struct request *request = &app->request;
-    leave_if_forked(app);
     app_settle_exception(app);
+    leave_if_forked(app);
     request_mark_failed(request);
     /* Some builds of PHP end a script without memory as exit() does: it is fatal all the same. */
     stop_if_unclean();

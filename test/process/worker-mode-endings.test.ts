@@ -365,6 +365,10 @@ function script(under: Under): void {
             if ($child === 0) { note('child', 'fork'); echo 'of the child'; return; }
             pcntl_waitpid($child, $status); echo 'parent ', pcntl_wexitstatus($status);`,
           "fork-exit": `$child = pcntl_fork(); if ($child === 0) exit(7); pcntl_waitpid($child, $status); echo 'parent ', pcntl_wexitstatus($status);`,
+          "fork-throw": `$child = pcntl_fork(); if ($child === 0) throw new Exception('of the child'); pcntl_waitpid($child, $status); echo 'parent ', pcntl_wexitstatus($status);`,
+          "fork-fatal": `$child = pcntl_fork(); if ($child === 0) trigger_error('of the child', E_USER_ERROR);
+            pcntl_waitpid($child, $status); $info = phprun_worker_info(); echo 'parent ', pcntl_wexitstatus($status), ' ', $info['requests'];`,
+          count: "echo phprun_worker_info()['requests'];",
           who: `echo ${ID};`,
         },
       }),
@@ -374,6 +378,11 @@ function script(under: Under): void {
     expect((await get(server, "/fork")).text).toBe("parent 0");
     await server.record("fork", /^child\n$/);
     expect((await get(server, "/fork-exit")).text).toBe("parent 7");
+    expect((await get(server, "/fork-throw")).text).toBe("parent 255");
+    await server.waitForLog(/Uncaught Exception: of the child/);
+    // What the child ends with is not noted as the worker's own.
+    const count = Number((await get(server, "/count")).text);
+    expect((await get(server, "/fork-fatal")).text).toBe(`parent 255 ${count + 1}`);
     expect(await who(server)).toBe(before);
   });
 }
