@@ -76,6 +76,8 @@ static void respond(struct app *app)
     app_settle_exception(app);
     stop_if_unclean();
     fresh_end_output();
+    /* Headers go out there at the latest, and with them what the request has registered for that. */
+    app_settle_exception(app);
     if (!request->finished) {
         request_finish(request, PHPRUN_RESPONDED);
     }

@@ -91,6 +91,8 @@ const throws: Record<string, string> = {
   "a destructor":
     "$o = new class { function __destruct() { throw new Exception('from the destructor'); } }; unset($o);",
   "a fiber": "$f = new Fiber(function () { throw new Exception('from the fiber'); }); $f->start();",
+  "a header callback":
+    "header_register_callback(function () { throw new Exception('from the header callback'); });",
 };
 
 const app: App = {
