@@ -16,7 +16,7 @@
 
 /* Extensions whose state is the request's: they are told of its begin and its end. Those that are not there are NULL. */
 static zend_module_entry *filter_module, *zlib_module, *random_module, *opcache_module;
-static zend_function *clear_last_error;
+static zend_function *clear_last_error, *clear_xml_errors;
 /* Of the libphp that runs, which may be newer than the headers this was compiled with. */
 static char powered_by[64];
 
@@ -34,6 +34,7 @@ void fresh_startup(void)
     const zend_module_entry *standard = find_module("standard");
     snprintf(powered_by, sizeof powered_by, "X-Powered-By: PHP/%s", standard != NULL ? standard->version : PHP_VERSION);
     clear_last_error = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("error_clear_last"));
+    clear_xml_errors = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("libxml_clear_errors"));
 }
 
 static void tell_begin(const zend_module_entry *module)
@@ -234,11 +235,20 @@ static void free_body(void)
     SG(post_read) = 1;
 }
 
-static void forget_last_error(void)
+static void call(zend_function *function)
+{
+    zval nothing;
+    zend_call_known_function(function, NULL, NULL, &nothing, 0, NULL, NULL);
+}
+
+static void forget_errors(void)
 {
     if (PG(last_error_message) != NULL && clear_last_error != NULL) {
-        zval nothing;
-        zend_call_known_function(clear_last_error, NULL, NULL, &nothing, 0, NULL, NULL);
+        call(clear_last_error);
+    }
+    /* Those that libxml_use_internal_errors() collects: they quote the document. */
+    if (clear_xml_errors != NULL) {
+        call(clear_xml_errors);
     }
 }
 
@@ -267,7 +277,7 @@ static void forget_small_things(void)
     /* output_add_rewrite_var(), and session ids in URLs */
     php_url_scanner_reset_vars();
     php_url_scanner_reset_session_vars();
-    forget_last_error();
+    forget_errors();
     if (!Z_ISUNDEF(SG(callback_func))) {
         zval_ptr_dtor(&SG(callback_func));
         ZVAL_UNDEF(&SG(callback_func));

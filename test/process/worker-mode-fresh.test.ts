@@ -34,6 +34,8 @@ const app: App = {
       header_register_callback(function () { header('X-Callback: ' . (Kept::$all['callbacks'] = (Kept::$all['callbacks'] ?? 0) + 1)); });
       output_add_rewrite_var('leak', '1');
       mt_srand(5); srand(5);`,
+    "xml-errors": `libxml_use_internal_errors(true); $left = count(libxml_get_errors());
+      $reader = XMLReader::XML('<secret>&unknown;'); while ($reader->read()); echo $left, ' ', count(libxml_get_errors()) > 0 ? 'more' : 'none';`,
     link: `echo '<a href="/x">x</a>';`,
     random:
       "echo mt_rand(), ' ', rand(), ' ', lcg_value(), ' ', bin2hex(random_bytes(4)), ' ', uniqid('', true);",
@@ -114,6 +116,10 @@ function superglobals(server: () => Server): void {
       undefined,
       undefined,
     ]);
+  });
+
+  test("no errors of XML that another request has read are left", async () => {
+    for (let i = 0; i < 2; i++) expect((await get(server(), "/xml-errors")).text).toBe("0 more");
   });
 
   test("superglobals are those of the request, form, cookies and body included", async () => {
