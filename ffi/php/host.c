@@ -228,9 +228,31 @@ static bool note_exit(pid_t pid, int status)
     return false;
 }
 
+static bool awaits_template(void)
+{
+    for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS; number++) {
+        if (host.asked[number] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The template has done it, or will not. Pids are used again: none is remembered for longer than it may be told of. */
+static void settle_asked(uint32_t number)
+{
+    host.asked[number] = 0;
+    if (!awaits_template()) {
+        memset(host.early, 0, sizeof host.early);
+    }
+}
+
 /* Nobody's child, as it seems: a worker that the template has forked and not told of yet, or an orphan of a script. */
 static void keep_early(pid_t pid, int status)
 {
+    if (!awaits_template()) {
+        return;
+    }
     static size_t next;
     host.early[next].pid = pid;
     host.early[next].status = status;
@@ -260,7 +282,7 @@ static struct worker *lose_template(void)
     for (uint32_t number = 0; number < PHPRUN_MAX_WORKERS && child == NULL; number++) {
         if (host.asked[number] != 0) {
             const uint32_t generation = host.asked[number] - 1;
-            host.asked[number] = 0;
+            settle_asked(number);
             child = spawn(number, generation);
         }
     }
@@ -293,8 +315,8 @@ static void adopt(uint32_t number, pid_t pid)
     host.pids[number] = pid;
     host.running++;
     send_event(EVENT_SPAWNED, number, pid, host.asked[number] - 1);
-    host.asked[number] = 0;
     note_early(pid);
+    settle_asked(number);
 }
 
 static void promote(uint32_t number)
@@ -324,7 +346,7 @@ static void hear_template(void)
             break;
         case REFORK_FAILED:
             if (note.worker < PHPRUN_MAX_WORKERS) {
-                host.asked[note.worker] = 0;
+                settle_asked(note.worker);
                 send_event(EVENT_SPAWN_FAILED, note.worker, 0, note.argument);
             }
             break;
