@@ -6,7 +6,7 @@ import { Random } from "../soak/random.ts";
 import { ztsLibphp } from "../zts.ts";
 import { underEachIsolation } from "./support.ts";
 
-const REQUESTS = 3000;
+const REQUESTS = 2500;
 
 underEachIsolation(({ isolation, threads }) => {
   test("no user of an application in worker mode sees a token of another, however requests end", async () => {

@@ -3,7 +3,7 @@ import { type Ask, firstLine, form, FORM_TYPE } from "./load/ask.ts";
 import type { Random } from "./random.ts";
 
 /** How a request of test/soak/app ends; the path that asks for it. */
-export const paths = {
+const paths = {
   page: { status: 200 },
   renew: { status: 200 },
   logout: { status: 200 },
