@@ -10,6 +10,8 @@ export function test(name: string, body: () => Promise<void> | void): void {
   else harnessTest.skip(`${name} (not so: ${reason})`, body);
 }
 
+test.skipIf = (condition: boolean) => (condition ? harnessTest.skip : test);
+
 /** From here on, these are skipped. A file describes one way of serving: its groups are looked at later, one by one. */
 export function exclude(names: ReadonlyMap<string, string>): void {
   excluded = names;

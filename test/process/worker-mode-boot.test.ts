@@ -2,13 +2,12 @@
  * Worker mode: scripts that do not boot. At the start that is the end of the server, with what PHP said of it; at a
  * reload it is refused, and the generation before serves on.
  */
-import { describe, expect } from "bun:test";
+import { expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { eventually, launch, raw, type Server, targets, test, type Tree, within } from "../harness.ts";
-import { ztsLibphp } from "../zts.ts";
-import { type App, appOptions, SCRIPT, workerScript } from "./app.ts";
-import { configure, family, recorded, refusedReload, reload } from "./control.ts";
+import { eventually, launch, raw, targets, test, type Tree, within } from "../harness.ts";
+import { appOptions, SCRIPT, workerScript } from "./app.ts";
+import { family, recorded, refusedReload, reload } from "./control.ts";
 import { SilentPeer } from "./observe.ts";
 import { allGone, get, getBytes, isRunning, type Under, underEachIsolation, workerPids } from "./support.ts";
 
