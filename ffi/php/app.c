@@ -111,10 +111,15 @@ bool app_booted(struct app *app)
 
 bool app_promote(struct app *app)
 {
+    /* Hooks have the time that a boot has. */
+    set_state(app, PHPRUN_WORKER_STARTING);
     fresh_ending();
     template_before_fork();
     fresh_close();
     if (EG(exception) != NULL) {
+        /* A script that catches it and asks again is to get a request, and not this again. */
+        template_decline(app->worker);
+        note_ready(app);
         return false;
     }
     app->worker = template_promote(app->worker);

@@ -110,6 +110,8 @@ struct worker *host_serve_template(void);
 struct worker *host_become_worker(uint32_t number, pid_t parent);
 /* A worker becomes the template. Comes back in each worker forked from it; or in itself, when it cannot be one. */
 struct worker *template_promote(struct worker *worker);
+/* It does not become one, and takes requests again. */
+void template_decline(const struct worker *worker);
 /* Hooks of scripts. */
 PHP_FUNCTION(phprun_before_fork);
 PHP_FUNCTION(phprun_after_fork);

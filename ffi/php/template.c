@@ -227,13 +227,20 @@ struct worker *template_serve(void)
     return worker;
 }
 
+void template_decline(const struct worker *worker)
+{
+    uint32_t promote = PHPRUN_PROMOTE;
+    /* It may have been asked to end meanwhile. */
+    atomic_compare_exchange_strong(&worker->pool->workers[worker->number].retire, &promote, 0);
+    refork_decline(worker->number);
+}
+
 struct worker *template_promote(struct worker *worker)
 {
     connections = 0;
     descriptors_after_boot(look_at_promoted);
     if (connections > 0 && app_has(PHPRUN_APP_TEMPLATE_STRICT)) {
-        atomic_store(&worker->pool->workers[worker->number].retire, 0);
-        refork_decline(worker->number);
+        template_decline(worker);
         return worker;
     }
     look_worker_shutdown(worker);
