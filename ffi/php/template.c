@@ -270,6 +270,8 @@ int template_run(void)
     ZVAL_UNDEF(&after_fork);
     descriptors_before_boot();
     deadline_startup();
+    /* Programs that the application starts while it boots are not to find them ignored. */
+    ignore_stop_signals();
     leave_crashes_to_the_system();
     return app_run(NULL);
 }
