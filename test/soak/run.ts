@@ -15,7 +15,7 @@ const usage = `Long runs against a server that is treated badly; each prints its
   bun test/soak/run.ts [all | PROGRAM…] [--seconds N] [--requests N] [--binary FILE] [--seed N]
                            [--isolation thread|process] [--libphp FILE]
 
-${programs.map((program) => `  ${program.name.padEnd(14)} ${program.about} (${size(program)})`).join("\n")}
+${programs.map((program) => `  ${program.name.padEnd(16)} ${program.about} (${size(program)})`).join("\n")}
 
   --seconds N    how long each program runs, about
   --requests N   for programs that count: requests, reloads or clients
