@@ -16,7 +16,7 @@ export function coerce(text: string, field: Field): unknown {
     if (value !== undefined) return value;
   }
   if (types.has("null") && (trimmed === "" || trimmed === "null")) return null;
-  if (types.has("boolean") && !types.has("string")) {
+  if (types.has("boolean") && !takesAnyText(field)) {
     if (/^(true|1|yes|on)$/i.test(trimmed)) return true;
     if (/^(false|0|no|off)$/i.test(trimmed)) return false;
   }
@@ -36,6 +36,12 @@ function parseFlow(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** `auto` beside true and false is one word, and no reason to take `false` for another. */
+function takesAnyText(field: Field): boolean {
+  if (field.anyOf !== undefined) return field.anyOf.some(takesAnyText);
+  return field.type === "string" && field.const === undefined;
 }
 
 function typesOf(field: Field): Set<string> {
