@@ -16,8 +16,6 @@ interface Broken {
   readonly script?: string;
   readonly boot?: string;
   readonly told: RegExp;
-  /** It hangs: how often it is tried is a matter of time. */
-  readonly hangs?: boolean;
 }
 
 const BOOT_TIMEOUT_MS = 300;
@@ -46,17 +44,14 @@ const broken = (peer: SilentPeer): Record<string, Broken> => ({
   "a loop": {
     boot: "for (;;);",
     told: /Maximum boot time exceeded \(worker\.boot_timeout_ms of pool "default"\)/,
-    hangs: true,
   },
   "sleep()": {
     boot: "sleep(60); note('woke', 'woke'); for (;;);",
     told: /Maximum boot time exceeded/,
-    hangs: true,
   },
   "a peer that says nothing": {
     boot: `$s = stream_socket_client('${peer.address}'); stream_set_timeout($s, 60); fread($s, 1); fread($s, 1); fread($s, 1);`,
     told: /it took longer than 300 ms \(worker\.boot_timeout_ms\)|Maximum boot time exceeded/,
-    hangs: true,
   },
 });
 
@@ -189,28 +184,11 @@ function whileItServes(under: Under): void {
   });
 
   test("requests that come while it boots wait for it, and are answered", async () => {
-    // Where each worker boots by itself: the ones that are replaced.
-    const boot = `note('booting', 'booting'); if (file_exists(getenv('RECORDS') . '/slow')) gate('boot');`;
-    const app = options(
-      under,
-      workerScript({
-        boot,
-        loop: "while (phprun_handle_request($handler)) if (isset($_GET['last'])) break;",
-      }),
-      {
-        template: false,
-        boot_timeout_ms: 10_000,
-      },
-    );
-    await using server = await under.begin({
-      ...app,
-      files: { ...app.files, "last.inc": "<?php Kept::$all['last'] = 1; echo 'last';" },
-    });
+    // Where each worker boots by itself: the one that comes after one that is killed.
+    const boot = `if (file_exists(getenv('RECORDS') . '/slow')) gate('boot');`;
+    const app = options(under, workerScript({ boot }), { template: false, boot_timeout_ms: 10_000 });
+    await using server = await under.begin(app);
     server.write("records/slow", "");
-    // Its script breaks out of the loop when it has answered.
-    await get(server, "/hello");
-    const ending = "while (phprun_handle_request($handler));";
-    expect(ending).toContain("phprun");
     const [pid = 0] = await workerPids(server, 1);
     process.kill(under.threads ? (family(server)[0] ?? 0) : pid, "SIGKILL");
     await server.record("boot", /here/);

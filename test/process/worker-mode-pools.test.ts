@@ -156,10 +156,10 @@ function life(under: Under): void {
       ...options,
       files: { ...options.files, "app/worker.php": versioned("0") },
     });
-    let ended = false;
+    const asking = new AbortController();
     const seen = new Set<string>();
     const client = async (): Promise<void> => {
-      while (!ended) {
+      while (!asking.signal.aborted) {
         const { status, text } = await get(server, "/version");
         expect(status).toBe(200);
         seen.add(text);
@@ -173,7 +173,7 @@ function life(under: Under): void {
       await allGone(before);
       expect((await get(server, "/version")).text).toBe(version);
     }
-    ended = true;
+    asking.abort();
     await Promise.all(clients);
     expect([...seen].sort()).toEqual(["0", "1", "2", "3"]);
   });

@@ -136,6 +136,39 @@ test("why a worker is replaced", () => {
   ]).toEqual(["lost", "lost", "memory", "idle", "exit", "crash"]);
 });
 
+test("a worker script's end is counted by what it says of it, unless something stronger has ended it", () => {
+  const leavings = [Leaving.script, Leaving.fatal, Leaving.boot, Leaving.exception] as const;
+  expect(leavings.map((leaving) => restartReason(clean, undefined, leaving, null))).toEqual([
+    "script",
+    "fatal",
+    "boot",
+    "exception",
+  ]);
+  for (const leaving of leavings) {
+    expect(restartReason({ signal: 9 }, undefined, leaving, null)).toBe("crash");
+    expect(restartReason({ code: 250 }, undefined, leaving, null)).toBe("exit");
+    expect(restartReason(clean, undefined, leaving, "lost")).toBe("lost");
+  }
+  // It was asked to end, and has: of its own accord it would have gone on.
+  expect(restartReason(clean, undefined, Leaving.asked, "max_requests")).toBe("max_requests");
+});
+
+test("the log has a line for a script's end that somebody should know of", () => {
+  const rig = new Rig();
+  const said = (leaving: number): string[] => {
+    const before = rig.lines.length;
+    rig.log.ended(0, leaving);
+    return rig.lines.slice(before);
+  };
+  expect(said(Leaving.boot)).toEqual([
+    expect.stringMatching(/^error a worker did not boot: its script has ended/),
+  ]);
+  expect(said(Leaving.fatal)).toEqual([expect.stringMatching(/^info .*it was ended by a fatal error/)]);
+  expect(said(Leaving.exception)).toEqual([expect.stringMatching(/^info .*it had an uncaught exception/)]);
+  expect(said(Leaving.asked)).toEqual([]);
+  expect(said(Leaving.memory)).toEqual([]);
+});
+
 test("how a process ended, in Bun's words and in ours", () => {
   expect([exitOf(3, null), exitOf(null, "SIGSEGV"), exitOf(null, 9), exitOf(null, null)]).toEqual([
     { code: 3 },
