@@ -349,12 +349,12 @@ threadTest("a thread that does not come back is told as lost, with what it is at
     isolation: "thread",
     target: targets.at(-1) ?? "source",
     files: { ...files, "stuck.php": STUCK },
-    config: onePool({ worker_count: 4, timeout_ms: 300, kill_after_ms: 100 }),
+    config: onePool({ worker_count: 4, timeout_ms: 1200, kill_after_ms: 100 }),
   });
   const stuck = get(server, "/stuck.php?id=one");
   await server.record("one", /started/);
   // Its host stays until this one is done, whose time is up later.
-  await Bun.sleep(200);
+  await Bun.sleep(1000);
   const other = get(server, "/wait.php");
   await server.record("wait", /here/);
   expect((await stuck).status).toBe(504);
