@@ -274,6 +274,7 @@ int app_run(struct worker *worker)
     zend_try {
         zval_ptr_dtor(&app.server_of_boot);
         template_forget();
+        fresh_forget();
         session_forget();
         reset_forget();
         state_forget();

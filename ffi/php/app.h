@@ -73,6 +73,7 @@ void fresh_booted(struct app *app);     /* the boot's own output and headers go 
 void fresh_begin(struct app *app);      /* superglobals, headers, output and time limit of app->request */
 void fresh_end_output(void);            /* buffers and headers go out */
 void fresh_leave(struct app *app);      /* all of it is gone; the front gets the slot back */
+void fresh_forget(void);                /* at the end of the worker: what was noted at the boot */
 void fresh_ending(void);                /* for code that is no request's: its output goes to the log */
 void fresh_close(void);                 /* behind that */
 

@@ -7,6 +7,7 @@
 #include "app.h"
 
 #include <ext/standard/basic_functions.h>
+#include <ext/standard/file.h>
 #include <ext/standard/php_filestat.h>
 #include <ext/standard/url_scanner_ex.h>
 #include <main/php_output.h>
@@ -262,6 +263,39 @@ static void note_mask(void)
     BG(umask) = -1;
 }
 
+/* stream_context_set_default() of a request: headers and passwords of its user, as a rule. */
+static _Thread_local bool had_default_context;
+static _Thread_local zval default_options; /* of that of the boot */
+
+static void note_default_context(void)
+{
+    had_default_context = FG(default_context) != NULL;
+    if (had_default_context) {
+        ZVAL_COPY(&default_options, &FG(default_context)->options);
+    }
+}
+
+static void restore_default_context(void)
+{
+    php_stream_context *context = FG(default_context);
+    if (context == NULL) {
+        return;
+    }
+    if (!had_default_context) {
+        FG(default_context) = NULL;
+        zend_list_delete(context->res);
+    } else if (Z_ARR(context->options) != Z_ARR(default_options)) {
+        zval_ptr_dtor(&context->options);
+        ZVAL_COPY(&context->options, &default_options);
+    }
+}
+
+void fresh_forget(void)
+{
+    zval_ptr_dtor(&default_options);
+    ZVAL_UNDEF(&default_options);
+}
+
 static void forget_small_things(void)
 {
     php_clear_stat_cache(0, NULL, 0);
@@ -277,6 +311,7 @@ static void forget_small_things(void)
     /* output_add_rewrite_var(), and session ids in URLs */
     php_url_scanner_reset_vars();
     php_url_scanner_reset_session_vars();
+    restore_default_context();
     forget_errors();
     if (!Z_ISUNDEF(SG(callback_func))) {
         zval_ptr_dtor(&SG(callback_func));
@@ -334,6 +369,7 @@ void fresh_booted(struct app *app)
         ZVAL_COPY(&app->server_of_boot, server);
     }
     note_mask();
+    note_default_context();
     zend_unset_timeout();
     fresh_close();
     app->seconds_of_boot = EG(timeout_seconds);
@@ -396,11 +432,12 @@ void fresh_leave(struct app *app)
     forget_small_things();
     restore_settings(app);
     reset_request(app->worker);
-    app_settle_exception(app);
     opcache_look(&app->request);
     if (app_has(PHPRUN_APP_PARANOID)) {
         state_look(app);
     }
+    /* Of destructors, those of garbage too: the next request has nothing to do with it. */
+    app_settle_exception(app);
     /* Our callback in there gives the slot back. */
     sapi_deactivate();
     set_no_request();

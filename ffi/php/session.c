@@ -49,6 +49,10 @@ void session_startup(void)
 void session_close_boots(void)
 {
     if (module != NULL && globals()->session_status == php_session_active) {
+        if (globals()->auto_start) { /* PHP has, not the script */
+            php_session_flush(1);
+            return;
+        }
         log_text(LOG_LEVEL_WARN, "The worker script has started a session while it booted: it is closed, sessions "
                                  "belong to requests");
         php_session_flush(1);

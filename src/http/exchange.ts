@@ -227,9 +227,10 @@ export class Exchange implements Job {
     const slot = this.#slot;
     if (news.outcome & (Outcome.badRequest | Outcome.notRun)) return this.#answerError(400);
     if (news.outcome & Outcome.timedOut) return this.#answerError(504);
-    // Flushed, then failed, and all of it came at once: there is still time to say so.
+    // Flushed, then failed, and all of it came at once: there is still time to say so. Half a redirect is a redirect.
     const cut = (news.outcome & Outcome.truncated) !== 0;
-    const status = cut && memory.status(slot) === 200 ? 500 : memory.status(slot);
+    const said = memory.status(slot);
+    const status = cut && said >= 200 && said < 300 ? 500 : said;
     if (!isSendable(status)) {
       this.host.warn(this, `Cannot send status ${status}: it must be 200 to 599`);
       return this.#answerError(500);

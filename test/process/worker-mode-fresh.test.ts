@@ -15,6 +15,7 @@ function state(): array {
     'status' => http_response_code(), 'sent' => headers_sent(), 'ob' => ob_get_level(),
     'connection' => connection_status(), 'aborted' => connection_aborted(), 'ignores' => ignore_user_abort(),
     'limit' => ini_get('max_execution_time'), 'error' => error_get_last()['message'] ?? null,
+    'context' => stream_context_get_options(stream_context_get_default()),
     'strtok' => strtok(' '), 'umask' => decoct(umask()), 'auth' => $_SERVER['PHP_AUTH_USER'] ?? null,
   ];
 }`;
@@ -30,6 +31,7 @@ const app: App = {
     leak: `$_GET['leak'] = $_POST['leak'] = $_COOKIE['leak'] = $_FILES['leak'] = $_REQUEST['leak'] = $_SERVER['OWN'] = 'leak';
       header('X-Leak: 1'); header('Content-Type: text/leak'); http_response_code(418);
       ob_start(); ob_start('render'); echo 'left open';
+      stream_context_set_default(['http' => ['header' => 'Authorization: leak']]);
       strtok('a b c', ' '); umask(0777); set_time_limit(7); ignore_user_abort(true); @trigger_error('leaked', E_USER_NOTICE);
       header_register_callback(function () { header('X-Callback: ' . (Kept::$all['callbacks'] = (Kept::$all['callbacks'] ?? 0) + 1)); });
       output_add_rewrite_var('leak', '1');
@@ -109,6 +111,7 @@ function superglobals(server: () => Server): void {
       connection: 0,
       error: null,
       strtok: false,
+      context: [],
     });
     const answer = await get(server(), "/link");
     expect([answer.text, answer.header("x-callback"), answer.header("x-leak")]).toEqual([
