@@ -146,6 +146,8 @@ int32_t phprun_php_start(const char *ini_entries, const char *name, const char *
     become_host();
     log_startup(log_fd);
     signal(SIGPIPE, SIG_IGN);
+    /* Until deadline_startup(): it may come for a host that has not got so far, and would end it. */
+    signal(PHPRUN_DEADLINE_SIGNAL, SIG_IGN);
 
     sapi_name = strdup(name);
     phprun_pool_name = strdup(pool_name);
