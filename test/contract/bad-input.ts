@@ -138,7 +138,11 @@ export function badInput(subject: () => Subject): void {
       ]) {
         const answer = await get(url, name);
         expect([name, answer.text.includes("<?php")]).toEqual([name, false]);
-        expect([name, [200, 400, 403, 404].includes(answer.status), answer.status]).toEqual([name, true, answer.status]);
+        expect([name, [200, 400, 403, 404].includes(answer.status), answer.status]).toEqual([
+          name,
+          true,
+          answer.status,
+        ]);
       }
       await stillServes();
     });
