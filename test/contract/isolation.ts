@@ -1,4 +1,5 @@
 import { describe, expect } from "bun:test";
+import { newId } from "./ask.ts";
 import { test } from "./contract-test.ts";
 import type { Subject } from "./contract.ts";
 
@@ -54,19 +55,20 @@ export function isolation(subject: () => Subject): void {
     });
 
     test("a script compiled by one worker is in the opcache of the others", async () => {
-      const workers = new Set<string>();
-      for (let i = 0; i < 200 && workers.size < 2; i++) {
-        const asked = Array.from({ length: 4 }, () =>
-          fetch(`${subject().url}/opcache.php`).then((r) => r.json()),
-        );
-        for (const { worker, hits, scripts } of (await Promise.all(asked)) as Opcache[]) {
-          workers.add(worker);
-          if (workers.size > 1) expect(hits + scripts).toBeGreaterThan(1);
-        }
-      }
-      const { cached } = (await (await fetch(`${subject().url}/opcache.php`)).json()) as Opcache;
-      expect(cached).toBe(true);
-      expect(workers.size).toBeGreaterThan(1);
+      const { url, server } = subject();
+      const look = async (id: string) =>
+        (await (await fetch(`${url}/opcache.php?id=${id}`)).json()) as Opcache;
+      const first = newId();
+      server.openGate(`${first}-go`);
+      await look(first);
+      // Two are in the script at the same time.
+      const id = newId();
+      const asked = [look(id), look(id)];
+      await server.record(id, /(started\n){2}/);
+      server.openGate(`${id}-go`);
+      const [one, other] = (await Promise.all(asked)) as [Opcache, Opcache];
+      expect(other.worker).not.toBe(one.worker);
+      for (const { cached, hits } of [one, other]) expect([cached, hits > 0]).toEqual([true, true]);
     });
   });
 }
@@ -74,6 +76,5 @@ export function isolation(subject: () => Subject): void {
 interface Opcache {
   readonly worker: string;
   readonly hits: number;
-  readonly scripts: number;
   readonly cached: boolean;
 }
