@@ -36,6 +36,8 @@ function typeText(field: Field): string {
   if (field["x-kind"] === "size") return "size";
   if (field["x-kind"] === "path") return field.default === "auto" ? "path or `auto`" : "path";
   if (field["x-unit"] !== undefined) return field["x-unit"];
+  const [known, ...others] = field.anyOf?.filter((variant) => variant.type !== "null") ?? [];
+  if (known !== undefined && others.length === 0) return typeText(known);
   if (field.items !== undefined)
     return field.items.properties === undefined
       ? "list"
