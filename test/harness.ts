@@ -246,7 +246,8 @@ export class Server implements AsyncDisposable {
         docroot: this.docroot,
         ...isolationConfig(isolation),
         ...php,
-        ini: { ...crashIni(isolation), ...ini },
+        // The default is a folder that outlives the test.
+        ini: { ...crashIni(isolation), "session.save_path": join(this.folder, "records"), ...ini },
       },
     };
   }

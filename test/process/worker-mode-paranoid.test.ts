@@ -46,7 +46,7 @@ const PAGES: Readonly<Record<string, readonly [php: string, told: readonly strin
 };
 
 const app: App = {
-  boot: "require __DIR__ . '/boot.php'; chdir('/'); session_save_path(getenv('RECORDS'));",
+  boot: "require __DIR__ . '/boot.php'; chdir('/');",
   loop: "while (phprun_handle_request(static function (): void { require __DIR__ . '/..' . $_SERVER['REQUEST_URI'] . '.inc'; }));",
   files: { "app/boot.php": BOOT },
   pages: {
