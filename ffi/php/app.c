@@ -70,6 +70,14 @@ static void note_ready(struct app *app)
     set_state(app, PHPRUN_WORKER_IDLE);
 }
 
+/* A worker that has just been forked: what its hooks print goes to the log, and no other draws their random numbers. */
+static void begin_forked(void)
+{
+    fresh_ending();
+    fresh_after_fork();
+    template_after_fork();
+}
+
 /* The fork, with the application's hooks before and behind it. */
 static bool fork_from_template(struct app *app)
 {
@@ -80,9 +88,7 @@ static bool fork_from_template(struct app *app)
     fresh_booted(app);
     app->worker = template_serve();
     app->pid = getpid();
-    fresh_ending();
-    fresh_after_fork();
-    template_after_fork();
+    begin_forked();
     if (EG(exception) != NULL) {
         return false;
     }
@@ -127,10 +133,8 @@ bool app_promote(struct app *app)
         app->pid = getpid();
         app->handled = 0;
     }
-    fresh_ending();
-    template_after_fork();
+    begin_forked();
     fresh_close();
-    fresh_after_fork();
     if (EG(exception) != NULL) {
         return false;
     }
