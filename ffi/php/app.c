@@ -156,13 +156,7 @@ void app_end(struct app *app, enum phprun_leaving why)
 static void set_boot_info(void)
 {
     SG(server_context) = NULL;
-    SG(request_info).request_method = NULL;
-    SG(request_info).query_string = NULL;
-    SG(request_info).request_uri = (char *)app_config.script_name;
-    SG(request_info).path_translated = (char *)app_config.script;
-    SG(request_info).content_type = NULL;
-    SG(request_info).content_length = 0;
-    SG(request_info).cookie_data = NULL;
+    fresh_set_no_request();
     SG(sapi_headers).http_response_code = 200;
 }
 
@@ -175,11 +169,6 @@ static void run_script(struct worker *worker)
     script.primary_script = 1;
     php_execute_script(&script);
     zend_destroy_file_handle(&script);
-}
-
-static void move_function(zval *entry, HashTable *to)
-{
-    zend_hash_next_index_insert(to, entry);
 }
 
 /*
@@ -196,7 +185,7 @@ static void join_shutdown_functions(struct app *app)
     if (request != NULL) {
         zval *entry;
         ZEND_HASH_FOREACH_VAL(request, entry) {
-            move_function(entry, boot);
+            zend_hash_next_index_insert(boot, entry);
         } ZEND_HASH_FOREACH_END();
         request->pDestructor = NULL; /* moved, not copied */
         zend_hash_destroy(request);

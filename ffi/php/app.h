@@ -68,7 +68,8 @@ void app_leave(struct app *app);
 
 /* fresh.c: called by app.c once and by handle.c for each request, in this order. */
 void fresh_startup(void);               /* before the script runs */
-void fresh_after_fork(void);             /* timers are not inherited, and seeds not wanted */
+void fresh_after_fork(void);            /* timers are not inherited, and seeds not wanted */
+void fresh_set_no_request(void);        /* what scripts are told of the request they have not got */
 void fresh_booted(struct app *app);     /* the boot's own output and headers go to the log, and nowhere else */
 void fresh_begin(struct app *app);      /* superglobals, headers, output and time limit of app->request */
 void fresh_end_output(void);            /* buffers and headers go out */

@@ -339,7 +339,7 @@ static void tell_opcache(void)
 
 /* ---- a request's begin and end ----------------------------------------------------------------------------------- */
 
-static void set_no_request(void)
+void fresh_set_no_request(void)
 {
     SG(request_info).request_method = NULL;
     SG(request_info).query_string = NULL;
@@ -358,7 +358,7 @@ void fresh_close(void)
     php_output_end_all();
     php_output_deactivate();
     sapi_deactivate();
-    set_no_request();
+    fresh_set_no_request();
 }
 
 void fresh_booted(struct app *app)
@@ -440,12 +440,12 @@ void fresh_leave(struct app *app)
     app_settle_exception(app);
     /* Our callback in there gives the slot back. */
     sapi_deactivate();
-    set_no_request();
+    fresh_set_no_request();
 }
 
 void fresh_ending(void)
 {
-    set_no_request();
+    fresh_set_no_request();
     start_output();
     SG(sapi_headers).http_response_code = 200;
     sapi_activate();

@@ -269,8 +269,6 @@ static void note_early(pid_t pid)
     }
 }
 
-static struct worker *spawn(uint32_t number, uint32_t generation);
-
 /* What it was to fork we fork ourselves, from the application as it booted. In the child: what that has become. */
 static struct worker *lose_template(void)
 {

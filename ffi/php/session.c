@@ -48,15 +48,15 @@ void session_startup(void)
 /* One that the boot itself has opened is not the first client's; nor is its lock the template's. */
 void session_close_boots(void)
 {
-    if (module != NULL && globals()->session_status == php_session_active) {
-        if (globals()->auto_start) { /* PHP has, not the script */
-            php_session_flush(1);
-            return;
-        }
+    if (module == NULL || globals()->session_status != php_session_active) {
+        return;
+    }
+    /* With session.auto_start PHP has opened it, and not the script. */
+    if (!globals()->auto_start) {
         log_text(LOG_LEVEL_WARN, "The worker script has started a session while it booted: it is closed, sessions "
                                  "belong to requests");
-        php_session_flush(1);
     }
+    php_session_flush(1);
 }
 
 void session_booted(void)

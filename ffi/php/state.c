@@ -59,12 +59,14 @@ static void free_stock(HashTable *stock)
     }
 }
 
-static void add(HashTable *stock, const char *name, size_t length, const struct item *item)
+static void add(HashTable *stock, const struct item *item, const char *format, va_list arguments)
 {
+    char name[512];
+    const int length = vsnprintf(name, sizeof name, format, arguments);
     struct item *copy = malloc(sizeof *copy);
     if (copy != NULL) {
         *copy = *item;
-        zend_hash_str_update_ptr(stock, name, length, copy);
+        zend_hash_str_update_ptr(stock, name, length < (int)sizeof name ? (size_t)length : sizeof name - 1, copy);
     }
 }
 
@@ -124,24 +126,20 @@ static struct item item_of(zval *value)
 
 static void add_value(HashTable *stock, zval *value, const char *format, ...)
 {
-    char name[512];
     va_list arguments;
     va_start(arguments, format);
-    const int length = vsnprintf(name, sizeof name, format, arguments);
-    va_end(arguments);
     const struct item item = item_of(value);
-    add(stock, name, length < (int)sizeof name ? (size_t)length : sizeof name - 1, &item);
+    add(stock, &item, format, arguments);
+    va_end(arguments);
 }
 
 static void add_count(HashTable *stock, uint64_t count, const char *format, ...)
 {
-    char name[512];
     va_list arguments;
     va_start(arguments, format);
-    const int length = vsnprintf(name, sizeof name, format, arguments);
-    va_end(arguments);
     const struct item item = {.kind = KIND_COUNT, .size = count};
-    add(stock, name, length < (int)sizeof name ? (size_t)length : sizeof name - 1, &item);
+    add(stock, &item, format, arguments);
+    va_end(arguments);
 }
 
 /* One more of them. */

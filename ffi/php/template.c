@@ -86,42 +86,49 @@ static bool describe_connection(int fd, char *text, size_t room)
     return true;
 }
 
+static const char *warning, *remedy; /* around the name of what is open */
+
 static void look_at(int fd)
 {
     char text[640];
-    if (!describe_connection(fd, text, sizeof text)) {
-        return;
-    }
-    connections++;
-    if (app_has(PHPRUN_APP_TEMPLATE_STRICT)) {
-        log_text(LOG_LEVEL_WARN,
-                 "The application has %s open when it has booted, which copies of it would share; so each worker boots "
-                 "by itself. Close it in phprun_before_fork() and open it in phprun_after_fork() to have workers "
-                 "forked, or set worker.template: false",
-                 text);
-    } else {
-        log_text(LOG_LEVEL_WARN,
-                 "The application has %s open at the fork: its workers share it, and will read each other's answers. "
-                 "Close it in phprun_before_fork() and open it in phprun_after_fork(), or set worker.template: false",
-                 text);
+    if (describe_connection(fd, text, sizeof text)) {
+        connections++;
+        log_text(LOG_LEVEL_WARN, "%s %s open%s", warning, text, remedy);
     }
 }
 
-/* Of a worker that is to become the template. */
-static void look_at_promoted(int fd)
+/* What the application has open when it is about to be copied is told; false when it is then not to be. */
+static bool may_be_copied(const char *what_has, const char *what_to_do)
 {
-    char text[640];
-    if (!describe_connection(fd, text, sizeof text)) {
-        return;
-    }
-    connections++;
-    log_text(LOG_LEVEL_WARN,
-             app_has(PHPRUN_APP_TEMPLATE_STRICT)
-                 ? "A warm worker does not become the template (worker.refork_after): it has %s open, which copies of it "
-                   "would share. Close it in phprun_before_fork() and open it in phprun_after_fork()"
-                 : "A warm worker that becomes the template has %s open: its copies share it, and will read each other's "
-                   "answers. Close it in phprun_before_fork() and open it in phprun_after_fork()",
-             text);
+    connections = 0;
+    warning = what_has;
+    remedy = what_to_do;
+    /* What it has opened while it booted, log files and the like, its workers have too. */
+    descriptors_after_boot(look_at);
+    return connections == 0 || !app_has(PHPRUN_APP_TEMPLATE_STRICT);
+}
+
+static bool may_boot_template(void)
+{
+    return may_be_copied("The application has",
+                         app_has(PHPRUN_APP_TEMPLATE_STRICT)
+                             ? " when it has booted, which copies of it would share; so each worker boots by itself. "
+                               "Close it in phprun_before_fork() and open it in phprun_after_fork() to have workers "
+                               "forked, or set worker.template: false"
+                             : " at the fork: its workers share it, and will read each other's answers. Close it in "
+                               "phprun_before_fork() and open it in phprun_after_fork(), or set worker.template: false");
+}
+
+/* Of a worker that is to become the template. */
+static bool may_promote(void)
+{
+    return app_has(PHPRUN_APP_TEMPLATE_STRICT)
+               ? may_be_copied("A warm worker does not become the template (worker.refork_after): it has",
+                               ", which copies of it would share. Close it in phprun_before_fork() and open it in "
+                               "phprun_after_fork()")
+               : may_be_copied("A warm worker that becomes the template has",
+                               ": its copies share it, and will read each other's answers. Close it in "
+                               "phprun_before_fork() and open it in phprun_after_fork()");
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------- */
@@ -215,10 +222,7 @@ void template_forget(void)
 
 struct worker *template_serve(void)
 {
-    /* What it has opened while it booted, log files and the like, its workers have too. */
-    connections = 0;
-    descriptors_after_boot(look_at);
-    if (connections > 0 && app_has(PHPRUN_APP_TEMPLATE_STRICT)) {
+    if (!may_boot_template()) {
         _exit(PHPRUN_EXIT_CONNECTIONS);
     }
     struct worker *worker = host_serve_template();
@@ -237,9 +241,7 @@ void template_decline(const struct worker *worker)
 
 struct worker *template_promote(struct worker *worker)
 {
-    connections = 0;
-    descriptors_after_boot(look_at_promoted);
-    if (connections > 0 && app_has(PHPRUN_APP_TEMPLATE_STRICT)) {
+    if (!may_promote()) {
         template_decline(worker);
         return worker;
     }
