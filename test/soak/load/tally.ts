@@ -65,7 +65,14 @@ export class Tally {
   }
 
   describe(): string {
-    const counts = [...this.endings].map(([ending, count]) => `${count} ${ending}`).join(", ");
-    return `${this.total} requests: ${counts || "none"}`;
+    return `${this.total} requests: ${listOf(this.endings) || "none"}`;
   }
+
+  describeKinds(): string {
+    return listOf(this.kinds);
+  }
+}
+
+function listOf(counts: ReadonlyMap<string, number>): string {
+  return [...counts].map(([name, count]) => `${count} ${name}`).join(", ");
 }

@@ -69,7 +69,7 @@ async function run({ command, php, requests, random, say }: Setup): Promise<Outc
     tallies.reduce((all, tally) => all + count(tally), 0);
   const faults = [...warmUp.rude.faults, ...main.rude.faults];
   report.tell("requests", `${main.tally.describe()}, in ${(tookMs / 1000).toFixed(0)} s`);
-  report.tell("of them", [...main.tally.kinds].map(([kind, count]) => `${count} ${kind}`).join(", "));
+  report.tell("of them", main.tally.describeKinds());
   report.tell("beside them", [...main.rude.counts].map(([kind, count]) => `${count} ${kind}`).join(", "));
   report.tell("latency", main.tally.ok.describe());
   report.none(

@@ -113,7 +113,7 @@ async function run({ command, php, requests, random, say }: Setup): Promise<Outc
   const report = new Report();
   const sum = (count: (tally: Tally) => number): number => count(warmUp) + count(main);
   report.tell("requests", `${main.describe()}, in ${(tookMs / 1000).toFixed(0)} s`);
-  report.tell("of them", [...main.kinds].map(([kind, count]) => `${count} ${kind}`).join(", "));
+  report.tell("of them", main.describeKinds());
   if (!endsRecursion)
     report.tell("deep recursion", "not asked for: PHP 8.2 does not end it before its stack does");
   report.tell("files rewritten meanwhile", fresh.rewrites + late.rewrites);

@@ -1,6 +1,6 @@
-import { join } from "node:path";
 import { refusalOf } from "../available.ts";
 import { Crowd } from "../crowd.ts";
+import { crowdSite } from "../crowd-site.ts";
 import { Load } from "../load/load.ts";
 import { Phprun } from "../phprun.ts";
 import { type Outcome, type Program, Report, type Setup, unavailable } from "../program.ts";
@@ -23,31 +23,19 @@ export const workerIsolation: Program = {
   run,
 };
 
-async function run({ command, php, requests, random, say }: Setup): Promise<Outcome> {
-  const app = join(import.meta.dir, "../app");
-  const pools = [
+async function run(setup: Setup): Promise<Outcome> {
+  const { requests, random, say } = setup;
+  const site = crowdSite(
+    setup,
     {
-      name: "default",
       worker_count: WORKERS,
-      worker_script: join(app, "worker.php"),
       worker: { reset: ["ini", "env", "cwd", "error_handlers", "timezone", "locale"] },
     },
-  ];
-  const refusal = refusalOf(command, pools, php);
+    { variables_order: "EGPCS" },
+  );
+  const refusal = refusalOf(setup.command, site.pools, setup.php);
   if (refusal !== null) return unavailable(refusal);
-  await using server = await Phprun.start({
-    command,
-    php,
-    pools,
-    docroot: join(app, "public"),
-    ini: {
-      display_errors: "0",
-      variables_order: "EGPCS",
-      "session.use_strict_mode": "0",
-      "session.gc_probability": "0",
-    },
-    rest: { logging: { access: false, file: "/dev/null" } },
-  });
+  await using server = await Phprun.start(site);
   const crowd = new Crowd({
     visitors: VISITORS,
     random,
@@ -84,7 +72,7 @@ async function run({ command, php, requests, random, say }: Setup): Promise<Outc
 
   const report = new Report();
   report.tell("requests", `${tally.describe()}, in ${(tookMs / 1000).toFixed(0)} s`);
-  report.tell("of them", [...tally.kinds].map(([kind, count]) => `${count} ${kind}`).join(", "));
+  report.tell("of them", tally.describeKinds());
   report.tell("users", crowd.identities);
   report.tell("workers that have answered", crowd.workers.size);
   report.tell("latency", tally.ok.describe());

@@ -1,8 +1,8 @@
-import { join } from "node:path";
 import { memoryOf } from "../../../bench/processes.ts";
 import { median } from "../../../bench/statistics.ts";
 import { refusalOf } from "../available.ts";
 import { Crowd } from "../crowd.ts";
+import { crowdSite } from "../crowd-site.ts";
 import { Load } from "../load/load.ts";
 import type { Tally } from "../load/tally.ts";
 import { Phprun } from "../phprun.ts";
@@ -25,27 +25,17 @@ export const workerMillion: Program = {
   run,
 };
 
-async function run({ command, php, requests, random, say }: Setup): Promise<Outcome> {
-  const app = join(import.meta.dir, "../app");
-  const pools = [
-    { name: "default", worker_count: 1, max_requests: 0, worker_script: join(app, "worker.php") },
-  ];
-  const refusal = refusalOf(command, pools, php);
+async function run(setup: Setup): Promise<Outcome> {
+  const { requests, random, say } = setup;
+  const site = crowdSite(
+    setup,
+    { worker_count: 1, max_requests: 0 },
+    // PHP keeps the path of each upload in there, some 100 bytes each, until it is full: the warm-up fills this one.
+    { realpath_cache_size: "64K" },
+  );
+  const refusal = refusalOf(setup.command, site.pools, setup.php);
   if (refusal !== null) return unavailable(refusal);
-  await using server = await Phprun.start({
-    command,
-    php,
-    pools,
-    docroot: join(app, "public"),
-    ini: {
-      display_errors: "0",
-      "session.use_strict_mode": "0",
-      "session.gc_probability": "0",
-      // PHP keeps the path of each upload in there, some 100 bytes each, until it is full: the warm-up fills this one.
-      realpath_cache_size: "64K",
-    },
-    rest: { logging: { access: false, file: "/dev/null" } },
-  });
+  await using server = await Phprun.start(site);
   const crowd = new Crowd({
     visitors: VISITORS,
     random,
@@ -78,7 +68,7 @@ async function run({ command, php, requests, random, say }: Setup): Promise<Outc
 
   const report = new Report();
   report.tell("requests", `${main.describe()}, in ${(tookMs / 1000).toFixed(0)} s`);
-  report.tell("of them", [...main.kinds].map(([kind, count]) => `${count} ${kind}`).join(", "));
+  report.tell("of them", main.describeKinds());
   report.tell("users", crowd.identities);
   report.tell("latency", main.ok.describe());
   report.count(
